@@ -1,0 +1,71 @@
+package conformance
+
+import (
+	"hash/fnv"
+	"math"
+	"strings"
+)
+
+// Uniform returns the first n draws of the stream that belongs to name, in [−1, 1):
+// splitmix64 seeded with the 64-bit FNV-1a hash of name, its top 24 bits mapped
+// linearly. Every value is exact in float32.
+func Uniform(name string, n int) []float32 {
+	hash := fnv.New64a()
+	hash.Write([]byte(name)) // never fails
+	state := hash.Sum64()
+	out := make([]float32, n)
+	for i := range out {
+		state += 0x9E3779B97F4A7C15
+		out[i] = float32(int64(mix(state)>>40)-1<<23) / (1 << 23)
+	}
+	return out
+}
+
+// FillParam returns the values, row-major, that fixtures give the parameter key of
+// network net (net_g, net_le, net_le_dm or net_d) under prefix, so that no fixture
+// stores weights: a stream named "prefix/net/key", scaled and shifted by the kind of
+// parameter.
+func FillParam(prefix, net, key string, shape []int) []float32 {
+	n := 1
+	for _, d := range shape {
+		n *= d
+	}
+	scale, offset := fillRange(key, shape)
+	out := Uniform(prefix+"/"+net+"/"+key, n)
+	for i, u := range out {
+		// Rounded to float32 once, at the end; the inner conversion keeps Go from fusing
+		// the multiplication with the addition on machines that can.
+		out[i] = float32(float64(float64(u)*scale) + offset)
+	}
+	return out
+}
+
+// fillRange says how a parameter's draws are scaled and shifted: norms and temperatures
+// lie about one, time_mlp is its initial value's size, biases are small, and weights
+// keep the variance of what they multiply.
+func fillRange(key string, shape []int) (scale, offset float64) {
+	switch {
+	case strings.HasSuffix(key, "temperature"):
+		return 0.3, 1
+	case strings.HasSuffix(key, "time_mlp"):
+		return 0, 0.01
+	case strings.HasSuffix(key, "weight") && len(shape) == 1:
+		return 0.2, 1
+	case strings.HasSuffix(key, "bias"):
+		return 0.05, 0
+	}
+	fanIn := 1
+	for i, d := range shape {
+		if i > 0 {
+			fanIn *= d
+		}
+	}
+	return math.Sqrt(3 / float64(fanIn)), 0
+}
+
+// mix is the finaliser of splitmix64.
+func mix(z uint64) uint64 {
+	z = (z ^ z>>30) * 0xBF58476D1CE4E5B9
+	z = (z ^ z>>27) * 0x94D049BB133111EB
+	return z ^ z>>31
+}

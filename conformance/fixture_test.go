@@ -1,0 +1,190 @@
+package conformance
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"hidiff/hidiff/checkpoint"
+
+	"github.com/stretchr/testify/require"
+)
+
+// fixtures opens every fixture of one folder of testdata.
+func fixtures(t *testing.T, folder string) []*Fixture {
+	t.Helper()
+	paths, err := filepath.Glob(Testdata(folder, "*.safetensors"))
+	require.NoError(t, err)
+	require.NotEmpty(t, paths, "no fixtures in %s", folder)
+	var out []*Fixture
+	for _, path := range paths {
+		f, err := OpenFixture(path)
+		require.NoError(t, err)
+		out = append(out, f)
+	}
+	return out
+}
+
+func TestOpenFixtureKinds(t *testing.T) {
+	count := map[string]map[Kind]int{}
+	for _, folder := range []string{"ops", "modules", "networks", "end_to_end"} {
+		count[folder] = map[Kind]int{}
+		for _, f := range fixtures(t, folder) {
+			count[folder][f.Kind]++
+			require.NotEmpty(t, f.Tensors)
+		}
+	}
+	require.Equal(t, map[string]map[Kind]int{
+		"ops":        {KindOp: 41, KindOptim: 2, KindClipGradNorm: 1},
+		"modules":    {KindModule: 20},
+		"networks":   {KindNetwork: 6},
+		"end_to_end": {KindEndToEnd: 2},
+	}, count)
+}
+
+func TestOpenFixtureOp(t *testing.T) {
+	f, err := OpenFixture(Testdata("ops", "reflect_pad_right_bottom.safetensors"))
+	require.NoError(t, err)
+	require.Equal(t, "reflect_pad_right_bottom", f.Op)
+	require.Equal(t, map[string]float64{"right": 5, "bottom": 3}, f.Attrs)
+	x, err := f.Tensor("in.x")
+	require.NoError(t, err)
+	require.Equal(t, []int{1, 3, 13, 11}, x.Shape)
+	require.Len(t, x.Data, 3*13*11)
+	require.Equal(t, map[string]Tensor{"x": x}, f.Under("in."))
+	_, err = f.Tensor("in.y")
+	require.ErrorIs(t, err, ErrNoTensor)
+}
+
+func TestOpenFixtureModule(t *testing.T) {
+	f, err := OpenFixture(Testdata("modules", "layer_him.safetensors"))
+	require.NoError(t, err)
+	require.Equal(t, "BasicLayer", f.Module)
+	require.Equal(t, ModuleOptions{
+		Dim: 24, NumHeads: 2, NumBlocks: 2, FFNExpansionFactor: 2.66, LayerNormType: "WithBias", EmbedDim: 8, Group: 2,
+	}, f.Options)
+	require.Contains(t, f.Under("param."), "him.kv.weight")
+}
+
+func TestOpenFixtureNetwork(t *testing.T) {
+	f, err := OpenFixture(Testdata("networks", "gopro_1x64x64.safetensors"))
+	require.NoError(t, err)
+	require.Equal(t, "gopro", f.FillPrefix)
+	require.Equal(t, NetworkConfig{
+		G: TransformerOptions{
+			InpChannels: 3, OutChannels: 3, Dim: 48, NumBlocks: []int{3, 5, 6, 6}, NumRefinementBlocks: 4, Heads: []int{1, 2, 4, 8},
+			FFNExpansionFactor: 2.66, LayerNormType: "WithBias", EmbedDim: 64, Group: 4,
+		},
+		LE: Named[EncoderOptions]{"latent_encoder_gelu", EncoderOptions{
+			EmbedDim: 64, BlockNum: 6, Group: 4, PatchExpansion: 0.5, ChannelExpansion: 4,
+		}},
+		D: Named[DenoiserOptions]{"denoising", DenoiserOptions{
+			InChannel: 256, OutChannel: 256, InnerChannel: 512, BlockNum: 4, Group: 4, PatchExpansion: 0.5, ChannelExpansion: 2,
+		}},
+		Diff: DiffusionOptions{Schedule: "linear", Timesteps: 8, LinearStart: 0.1, LinearEnd: 0.99},
+	}, f.Config)
+	require.Len(t, f.Picks["net_g.down_1.1.weight"], 16)
+
+	f, err = OpenFixture(Testdata("networks", "realblur_tiny_1x32x32.safetensors"))
+	require.NoError(t, err)
+	require.Equal(t, Named[DenoiserOptions]{"simple_denoise", DenoiserOptions{NFeats: 8, NDenoiseRes: 2}}, f.Config.D)
+	require.True(t, f.Config.Diff.ApplyLDM)
+	require.Empty(t, f.Picks)
+}
+
+func TestOpenFixtureEndToEnd(t *testing.T) {
+	for _, f := range fixtures(t, "end_to_end") {
+		require.Equal(t, 0.02, f.OutputWeightScale)
+		require.NotEmpty(t, f.FillPrefix)
+		input, expected := f.Photos()
+		require.FileExists(t, input)
+		require.FileExists(t, expected)
+	}
+}
+
+const tinyConfig = `{"g": {"dim": 8, "LayerNorm_type": "BiasFree"}, "le": ["latent_encoder_lrelu", {"embed_dim": 8}],
+	"d": ["simple_denoise", {"n_feats": 8}], "diff": {"apply_ldm": true, "schedule": "linear", "timesteps": 16}}`
+
+// write makes a safetensors file with tensors of one value each.
+func write(t *testing.T, metadata map[string]string, names ...string) string {
+	t.Helper()
+	state := checkpoint.NewStateDict()
+	for _, name := range names {
+		state.Set(name, checkpoint.NewArray([]int{1}, []float32{1}))
+	}
+	path := filepath.Join(t.TempDir(), "fixture.safetensors")
+	require.NoError(t, checkpoint.WriteSafetensors(path, map[string]*checkpoint.StateDict{"": state}, metadata))
+	return path
+}
+
+func TestOpenFixtureTraining(t *testing.T) {
+	f, err := OpenFixture(write(t, map[string]string{
+		"config": tinyConfig, "fill_prefix": "train/x", "trained": `["net_g", "net_le"]`, "picks": "{}",
+		"train": `{"use_grad_clip": true, "optim_total": {"type": "AdamW", "lr": 0.0002, "weight_decay": 0.0001, "betas": [0.9, 0.999]},
+			"scheduler": {"type": "CosineAnnealingRestartCyclicLR", "periods": [3, 5], "restart_weights": [1, 1], "eta_mins": [0.0002, 1e-06]},
+			"pixel_opt": {"type": "L1Loss", "loss_weight": 1.0, "reduction": "mean"}}`,
+	}, "iter1.lq", "iter1.param.net_g.output.weight"))
+	require.NoError(t, err)
+	require.Equal(t, KindTraining, f.Kind)
+	require.Equal(t, []string{"net_g", "net_le"}, f.Trained)
+	require.Equal(t, TrainOptions{
+		UseGradClip: true,
+		OptimTotal:  OptimOptions{Type: "AdamW", LR: 2e-4, WeightDecay: 1e-4, Betas: [2]float64{0.9, 0.999}},
+		Scheduler: SchedulerOptions{
+			Type: "CosineAnnealingRestartCyclicLR", Periods: []int{3, 5}, RestartWeights: []float64{1, 1}, EtaMins: []float64{2e-4, 1e-6},
+		},
+		PixelOpt: LossOptions{Type: "L1Loss", LossWeight: 1, Reduction: "mean"},
+	}, f.Train)
+	require.Contains(t, f.Under("iter1.param."), "net_g.output.weight")
+}
+
+// Absent options of net_g take the released code's defaults, not zero.
+func TestTransformerDefaults(t *testing.T) {
+	f, err := OpenFixture(write(t, map[string]string{"config": tinyConfig, "fill_prefix": "x"}, "lq", "gt"))
+	require.NoError(t, err)
+	require.Equal(t, TransformerOptions{
+		InpChannels: 3, OutChannels: 3, Dim: 8, NumBlocks: []int{4, 6, 6, 8}, NumRefinementBlocks: 4, Heads: []int{1, 2, 4, 8},
+		FFNExpansionFactor: 2.66, LayerNormType: "BiasFree", EmbedDim: 48, Group: 4,
+	}, f.Config.G)
+}
+
+func TestOpenFixtureRefuses(t *testing.T) {
+	for _, c := range []struct {
+		name     string
+		metadata map[string]string
+		tensors  []string
+		want     string
+	}{
+		{"no attrs", map[string]string{"op": "add"}, []string{"out"}, "metadata has no attrs"},
+		{"attrs that are no numbers", map[string]string{"op": "add", "attrs": `{"x": "y"}`}, []string{"out"}, "metadata attrs"},
+		{"unknown option", map[string]string{"module": "HIM", "options": `{"dimension": 3}`}, []string{"out"}, `unknown field "dimension"`},
+		{"unknown nested option", map[string]string{"config": `{"le": ["x", {"depth": 3}]}`, "fill_prefix": "x"}, []string{"lq", "gt"}, `unknown field "depth"`},
+		{"name without options", map[string]string{"config": `{"d": ["x"]}`, "fill_prefix": "x"}, []string{"lq", "gt"}, "want [name, options]"},
+		{"no prefix", map[string]string{"config": tinyConfig}, []string{"lq", "gt"}, "metadata has no fill_prefix"},
+		{"no scale", map[string]string{"config": tinyConfig, "fill_prefix": "x"}, []string{"noise", "prior", "out"}, "output_weight_scale"},
+		{"no trained", map[string]string{"config": tinyConfig, "fill_prefix": "x", "train": "{}"}, []string{"iter1.lq"}, "metadata has no trained"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			path := write(t, c.metadata, c.tensors...)
+			_, err := OpenFixture(path)
+			require.ErrorContains(t, err, c.want)
+			require.ErrorContains(t, err, path)
+			require.NotErrorIs(t, err, ErrUnknownKind)
+		})
+	}
+}
+
+func TestOpenFixtureUnknownKind(t *testing.T) {
+	for name, path := range map[string]string{
+		"no metadata":      write(t, nil, "lq", "gt"),
+		"foreign metadata": write(t, map[string]string{"format": "pt"}, "weight"),
+		"config only":      write(t, map[string]string{"config": tinyConfig}, "weight"),
+		"weights":          Testdata("checkpoints", "gopro_tiny_net_d.pth"),
+	} {
+		_, err := OpenFixture(path)
+		require.ErrorIs(t, err, ErrUnknownKind, name)
+		require.ErrorContains(t, err, path)
+	}
+	_, err := OpenFixture(filepath.Join(t.TempDir(), "absent"))
+	require.ErrorIs(t, err, os.ErrNotExist)
+}

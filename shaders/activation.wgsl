@@ -1,0 +1,40 @@
+// activation: pointwise non-linearities, imported by other shaders.
+//   gelu        x * (1 + erf(x / sqrt(2))) / 2      PyTorch: F.gelu (exact)
+//   leaky_relu  max(x, 0) + slope * min(x, 0)       PyTorch: F.leaky_relu
+
+// erf as x * P(x^2) / Q(x^2) on |x| <= 4, where |erf| has reached 1 in f32;
+// the coefficients are the minimax fit that Eigen and XLA use (about 3 ulp).
+fn erf(v: vec4f) -> vec4f {
+    let x = clamp(v, vec4f(-4.0), vec4f(4.0));
+    let s = x * x;
+    var p = vec4f(-2.72614225801306e-10);
+    p = fma(p, s, vec4f(2.77068142495902e-08));
+    p = fma(p, s, vec4f(-2.10102402082508e-06));
+    p = fma(p, s, vec4f(-5.69250639462346e-05));
+    p = fma(p, s, vec4f(-7.34990630326855e-04));
+    p = fma(p, s, vec4f(-2.95459980854025e-03));
+    p = fma(p, s, vec4f(-1.60960333262415e-02));
+    var q = vec4f(-1.45660718464996e-05);
+    q = fma(q, s, vec4f(-2.13374055278905e-04));
+    q = fma(q, s, vec4f(-1.68282697438203e-03));
+    q = fma(q, s, vec4f(-7.37332916720468e-03));
+    q = fma(q, s, vec4f(-1.42647390514189e-02));
+    return clamp(x * p / q, vec4f(-1.0), vec4f(1.0));
+}
+
+fn gelu(x: vec4f) -> vec4f {
+    return 0.5 * x * (1.0 + erf(x * 0.70710678118654752));
+}
+
+fn leaky_relu(x: vec4f, slope: f32) -> vec4f {
+    return max(x, vec4f()) + slope * min(x, vec4f());
+}
+
+// activate applies the activation with number kind: 0 none, 1 GELU, 2 LeakyReLU.
+fn activate(kind: u32, x: vec4f, slope: f32) -> vec4f {
+    switch kind {
+        case 1u: { return gelu(x); }
+        case 2u: { return leaky_relu(x, slope); }
+        default: { return x; }
+    }
+}

@@ -1,0 +1,294 @@
+// linear: matrix product over the last axis, with everything around it fused.
+//         PyTorch: F.linear, and F.conv2d with a 1x1 kernel
+//   x [images, rows, K]   w [N, K] packed in panels   y [images, rows, N]
+//   y = post(act(norm(x) w' + bias) + residual)
+//
+// Panels: 16 outputs side by side, K after K: panel[N/16][K][16], zero-padded,
+// so that any tile of outputs is one contiguous read (see pack.wgsl).
+//
+// LayerNorm costs no pass of its own: pack.wgsl folds its weight and bias into
+// w and bias, and the rows' mean and variance are gathered while multiplying:
+//   norm(x) w' = rstd (sum_k (x_k - p) w_k - (mean - p) sum_k w_k)
+// with the row's first channel as pivot p. LayerNorm does not change when x is
+// shifted, and no value of C lies further than sqrt(C-1) deviations from the
+// mean (Samuelson's inequality), so E[x^2] - E[x]^2 loses at most a factor C,
+// however large the common mean.
+//
+// Entry points differ only in where tiles live: direct reads storage, windowed
+// reads weights through 64 KiB uniform windows (fast on software Vulkan, where
+// a uniform load is a broadcast and a storage load a gather), tiled stages
+// both sides in workgroup memory (hardware GPUs).
+
+// import: activation
+
+struct Params {
+    rows: u32,      // per image
+    k4: u32,        // K / 4
+    n4: u32,        // N / 4
+    k: u32,         // channels LayerNorm averages over, without padding
+    x0: u32,        // offsets and row strides, in vec4
+    xs: u32,
+    r0: u32,
+    rs: u32,
+    y0: u32,
+    ys: u32,
+    w0: u32,        // panels, in vec4
+    ws: u32,        // from image to image; 0 if all share the weights
+    e0: u32,        // epilogue vectors, in vec4
+    es: u32,
+    panel: u32,     // first panel of this call
+    per_window: u32,
+    slope: f32,     // of LeakyReLU
+    eps: f32,
+}
+
+const NORM: u32 = 0;      // 0 none, 1 LayerNorm, 2 LayerNorm without bias and mean subtraction (BiasFree)
+const TAIL: u32 = 0;      // padding lanes in x's last vec4, where NORM must not see them
+const BIAS: bool = false; // add the epilogue's bias
+const ACT: u32 = 0;       // before the residual; see activation
+const POST: u32 = 0;      // after the residual
+const RESIDUAL: u32 = 0;  // 0 none, 1 from residual, 2 y += ...
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> x: array<vec4f>;
+@group(0) @binding(2) var<storage, read> epilogue: array<vec4f>;  // bias [N], then sums of w [N]
+@group(0) @binding(3) var<storage, read> residual: array<vec4f>;
+@group(0) @binding(4) var<storage, read> w: array<vec4f>;
+@group(0) @binding(5) var<storage, read_write> y: array<vec4f>;
+
+@group(0) @binding(4) var<uniform> w_0: array<vec4f, 4096>;
+@group(0) @binding(5) var<uniform> w_1: array<vec4f, 4096>;
+@group(0) @binding(6) var<uniform> w_2: array<vec4f, 4096>;
+@group(0) @binding(7) var<uniform> w_3: array<vec4f, 4096>;
+@group(0) @binding(8) var<uniform> w_4: array<vec4f, 4096>;
+@group(0) @binding(9) var<uniform> w_5: array<vec4f, 4096>;
+@group(0) @binding(10) var<uniform> w_6: array<vec4f, 4096>;
+@group(0) @binding(11) var<storage, read_write> yw: array<vec4f>;
+
+// Stats are the pivot and the running sums of one row's shifted values.
+struct Stats { pivot: f32, sum: f32, squares: f32 }
+
+fn shifted(v: vec4f, k: u32, pivot: f32) -> vec4f {
+    if (NORM == 0u) { return v; }
+    var d = v - pivot;
+    if (TAIL > 0u && k + 1u == params.k4) {
+        d = select(d, vec4f(), vec4u(0u, 1u, 2u, 3u) >= vec4u(4u - TAIL));
+    }
+    return d;
+}
+
+fn gather(s: ptr<function, Stats>, v: vec4f) {
+    if (NORM != 0u) {
+        (*s).sum += dot(v, vec4f(1.0));
+        (*s).squares += dot(v, v);
+    }
+}
+
+// finish turns four products of a row into four outputs, but for the residual.
+fn finish(acc: vec4f, s: Stats, column: u32, e: u32) -> vec4f {
+    var v = acc;
+    if (NORM != 0u) {
+        let mean = s.sum / f32(params.k);
+        let rstd = inverseSqrt(max(s.squares / f32(params.k) - mean * mean, 0.0) + params.eps);
+        let centre = select(mean, -s.pivot, NORM == 2u);
+        v = rstd * (v - centre * epilogue[e + params.n4 + column]);
+    }
+    if (BIAS) { v += epilogue[e + column]; }
+    return activate(ACT, v, params.slope);
+}
+
+fn add_residual(v: vec4f, row: u32, column: u32) -> vec4f {
+    if (RESIDUAL == 1u) { return v + residual[params.r0 + row * params.rs + column]; }
+    return v;
+}
+
+// --- direct and windowed: 4 rows x 16 outputs per invocation ----------------
+
+struct Tile {
+    a0: mat4x4f, a1: mat4x4f, a2: mat4x4f, a3: mat4x4f,  // a row's 16 outputs each
+    s0: Stats, s1: Stats, s2: Stats, s3: Stats,
+    x0: u32, x1: u32, x2: u32, x3: u32,                  // where the rows start
+}
+
+fn start(t: ptr<function, Tile>, first: u32, image: u32) {
+    let last = params.rows - 1u;
+    let base = image * params.rows;
+    (*t).x0 = params.x0 + (base + min(first, last)) * params.xs;
+    (*t).x1 = params.x0 + (base + min(first + 1u, last)) * params.xs;
+    (*t).x2 = params.x0 + (base + min(first + 2u, last)) * params.xs;
+    (*t).x3 = params.x0 + (base + min(first + 3u, last)) * params.xs;
+    if (NORM != 0u) {
+        (*t).s0.pivot = x[(*t).x0].x;
+        (*t).s1.pivot = x[(*t).x1].x;
+        (*t).s2.pivot = x[(*t).x2].x;
+        (*t).s3.pivot = x[(*t).x3].x;
+    }
+}
+
+// step multiplies four k of four rows by wJ, whose columns are those k and
+// whose rows are outputs 4J to 4J+3.
+fn step(t: ptr<function, Tile>, k: u32, w0: mat4x4f, w1: mat4x4f, w2: mat4x4f, w3: mat4x4f) {
+    let v0 = shifted(x[(*t).x0 + k], k, (*t).s0.pivot);
+    let v1 = shifted(x[(*t).x1 + k], k, (*t).s1.pivot);
+    let v2 = shifted(x[(*t).x2 + k], k, (*t).s2.pivot);
+    let v3 = shifted(x[(*t).x3 + k], k, (*t).s3.pivot);
+    gather(&(*t).s0, v0);
+    gather(&(*t).s1, v1);
+    gather(&(*t).s2, v2);
+    gather(&(*t).s3, v3);
+    (*t).a0 += mat4x4f(w0 * v0, w1 * v0, w2 * v0, w3 * v0);
+    (*t).a1 += mat4x4f(w0 * v1, w1 * v1, w2 * v1, w3 * v1);
+    (*t).a2 += mat4x4f(w0 * v2, w1 * v2, w2 * v2, w3 * v2);
+    (*t).a3 += mat4x4f(w0 * v3, w1 * v3, w2 * v3, w3 * v3);
+}
+
+@compute @workgroup_size(64)
+fn direct(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
+    var t: Tile;
+    let first = (group.x * 64u + lane) * 4u;
+    let panel = params.panel + group.y;
+    start(&t, first, group.z);
+    var i = params.w0 + group.z * params.ws + panel * params.k4 * 16u;
+    for (var k = 0u; k < params.k4; k++) {
+        step(&t, k,
+            mat4x4f(w[i], w[i + 4u], w[i + 8u], w[i + 12u]),
+            mat4x4f(w[i + 1u], w[i + 5u], w[i + 9u], w[i + 13u]),
+            mat4x4f(w[i + 2u], w[i + 6u], w[i + 10u], w[i + 14u]),
+            mat4x4f(w[i + 3u], w[i + 7u], w[i + 11u], w[i + 15u]));
+        i += 16u;
+    }
+    let e = params.e0 + group.z * params.es;
+    for (var r = 0u; r < 4u; r++) {
+        if (first + r >= params.rows) { return; }
+        let row = group.z * params.rows + first + r;
+        var a = t.a0;
+        var s = t.s0;
+        if (r == 1u) { a = t.a1; s = t.s1; }
+        if (r == 2u) { a = t.a2; s = t.s2; }
+        if (r == 3u) { a = t.a3; s = t.s3; }
+        for (var j = 0u; j < 4u; j++) {
+            let column = panel * 4u + j;
+            if (column < params.n4) {
+                var v = add_residual(finish(a[j], s, column, e), row, column);
+                let at = params.y0 + row * params.ys + column;
+                if (RESIDUAL == 2u) { v += y[at]; }
+                y[at] = activate(POST, v, params.slope);
+            }
+        }
+    }
+}
+
+fn window_0(t: ptr<function, Tile>, at: u32) { var i = at; for (var k = 0u; k < params.k4; k++) { step(t, k, mat4x4f(w_0[i], w_0[i + 4u], w_0[i + 8u], w_0[i + 12u]), mat4x4f(w_0[i + 1u], w_0[i + 5u], w_0[i + 9u], w_0[i + 13u]), mat4x4f(w_0[i + 2u], w_0[i + 6u], w_0[i + 10u], w_0[i + 14u]), mat4x4f(w_0[i + 3u], w_0[i + 7u], w_0[i + 11u], w_0[i + 15u])); i += 16u; } }
+fn window_1(t: ptr<function, Tile>, at: u32) { var i = at; for (var k = 0u; k < params.k4; k++) { step(t, k, mat4x4f(w_1[i], w_1[i + 4u], w_1[i + 8u], w_1[i + 12u]), mat4x4f(w_1[i + 1u], w_1[i + 5u], w_1[i + 9u], w_1[i + 13u]), mat4x4f(w_1[i + 2u], w_1[i + 6u], w_1[i + 10u], w_1[i + 14u]), mat4x4f(w_1[i + 3u], w_1[i + 7u], w_1[i + 11u], w_1[i + 15u])); i += 16u; } }
+fn window_2(t: ptr<function, Tile>, at: u32) { var i = at; for (var k = 0u; k < params.k4; k++) { step(t, k, mat4x4f(w_2[i], w_2[i + 4u], w_2[i + 8u], w_2[i + 12u]), mat4x4f(w_2[i + 1u], w_2[i + 5u], w_2[i + 9u], w_2[i + 13u]), mat4x4f(w_2[i + 2u], w_2[i + 6u], w_2[i + 10u], w_2[i + 14u]), mat4x4f(w_2[i + 3u], w_2[i + 7u], w_2[i + 11u], w_2[i + 15u])); i += 16u; } }
+fn window_3(t: ptr<function, Tile>, at: u32) { var i = at; for (var k = 0u; k < params.k4; k++) { step(t, k, mat4x4f(w_3[i], w_3[i + 4u], w_3[i + 8u], w_3[i + 12u]), mat4x4f(w_3[i + 1u], w_3[i + 5u], w_3[i + 9u], w_3[i + 13u]), mat4x4f(w_3[i + 2u], w_3[i + 6u], w_3[i + 10u], w_3[i + 14u]), mat4x4f(w_3[i + 3u], w_3[i + 7u], w_3[i + 11u], w_3[i + 15u])); i += 16u; } }
+fn window_4(t: ptr<function, Tile>, at: u32) { var i = at; for (var k = 0u; k < params.k4; k++) { step(t, k, mat4x4f(w_4[i], w_4[i + 4u], w_4[i + 8u], w_4[i + 12u]), mat4x4f(w_4[i + 1u], w_4[i + 5u], w_4[i + 9u], w_4[i + 13u]), mat4x4f(w_4[i + 2u], w_4[i + 6u], w_4[i + 10u], w_4[i + 14u]), mat4x4f(w_4[i + 3u], w_4[i + 7u], w_4[i + 11u], w_4[i + 15u])); i += 16u; } }
+fn window_5(t: ptr<function, Tile>, at: u32) { var i = at; for (var k = 0u; k < params.k4; k++) { step(t, k, mat4x4f(w_5[i], w_5[i + 4u], w_5[i + 8u], w_5[i + 12u]), mat4x4f(w_5[i + 1u], w_5[i + 5u], w_5[i + 9u], w_5[i + 13u]), mat4x4f(w_5[i + 2u], w_5[i + 6u], w_5[i + 10u], w_5[i + 14u]), mat4x4f(w_5[i + 3u], w_5[i + 7u], w_5[i + 11u], w_5[i + 15u])); i += 16u; } }
+fn window_6(t: ptr<function, Tile>, at: u32) { var i = at; for (var k = 0u; k < params.k4; k++) { step(t, k, mat4x4f(w_6[i], w_6[i + 4u], w_6[i + 8u], w_6[i + 12u]), mat4x4f(w_6[i + 1u], w_6[i + 5u], w_6[i + 9u], w_6[i + 13u]), mat4x4f(w_6[i + 2u], w_6[i + 6u], w_6[i + 10u], w_6[i + 14u]), mat4x4f(w_6[i + 3u], w_6[i + 7u], w_6[i + 11u], w_6[i + 15u])); i += 16u; } }
+
+@compute @workgroup_size(64)
+fn windowed(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
+    var t: Tile;
+    let first = (group.x * 64u + lane) * 4u;
+    start(&t, first, 0u);
+    let window = group.y / params.per_window;
+    let at = (group.y % params.per_window) * params.k4 * 16u;
+    if (window == 0u) { window_0(&t, at); }
+    if (window == 1u) { window_1(&t, at); }
+    if (window == 2u) { window_2(&t, at); }
+    if (window == 3u) { window_3(&t, at); }
+    if (window == 4u) { window_4(&t, at); }
+    if (window == 5u) { window_5(&t, at); }
+    if (window == 6u) { window_6(&t, at); }
+    for (var r = 0u; r < 4u; r++) {
+        let row = first + r;
+        if (row >= params.rows) { return; }
+        var a = t.a0;
+        var s = t.s0;
+        if (r == 1u) { a = t.a1; s = t.s1; }
+        if (r == 2u) { a = t.a2; s = t.s2; }
+        if (r == 3u) { a = t.a3; s = t.s3; }
+        for (var j = 0u; j < 4u; j++) {
+            let column = (params.panel + group.y) * 4u + j;
+            if (column < params.n4) {
+                var v = add_residual(finish(a[j], s, column, params.e0), row, column);
+                let to = params.y0 + row * params.ys + column;
+                if (RESIDUAL == 2u) { v += yw[to]; }
+                yw[to] = activate(POST, v, params.slope);
+            }
+        }
+    }
+}
+
+// --- tiled: 128 rows x 64 outputs per workgroup, 8 x 8 per invocation -------
+
+const DEPTH: u32 = 4;                             // vec4 of k per stage
+var<workgroup> left: array<f32, 2048>;            // [16 k][128 rows]
+var<workgroup> right: array<vec4f, 256>;          // [16 k][16 vec4 of outputs]
+var<workgroup> row_stats: array<vec3f, 128>;      // pivot, sum, squares
+
+@compute @workgroup_size(128)
+fn tiled(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
+    let base = group.x * 128u;
+    let mine = params.x0 + (group.z * params.rows + min(base + lane, params.rows - 1u)) * params.xs;
+    var s: Stats;
+    if (NORM != 0u) { s.pivot = x[mine].x; }
+    let across = lane % 8u;
+    let down = lane / 8u;
+    var acc: array<vec4f, 16>;
+    for (var i = 0u; i < 16u; i++) { acc[i] = vec4f(); }
+    let panel = params.panel + group.y * 4u;
+    for (var k0 = 0u; k0 < params.k4; k0 += DEPTH) {
+        for (var i = 0u; i < DEPTH; i++) {
+            var v = vec4f();
+            if (k0 + i < params.k4) {
+                v = shifted(x[mine + k0 + i], k0 + i, s.pivot);
+                gather(&s, v);
+            }
+            left[(4u * i) * 128u + lane] = v.x;
+            left[(4u * i + 1u) * 128u + lane] = v.y;
+            left[(4u * i + 2u) * 128u + lane] = v.z;
+            left[(4u * i + 3u) * 128u + lane] = v.w;
+        }
+        for (var i = lane; i < 256u; i += 128u) {
+            let k = i / 16u;
+            let p = panel + (i % 16u) / 4u;
+            var v = vec4f();
+            if (k0 * 4u + k < params.k4 * 4u && p * 4u < params.n4) {
+                v = w[params.w0 + group.z * params.ws + (p * params.k4 * 4u + k0 * 4u + k) * 4u + i % 4u];
+            }
+            right[i] = v;
+        }
+        workgroupBarrier();
+        for (var k = 0u; k < 16u; k++) {
+            let b0 = right[k * 16u + across];
+            let b1 = right[k * 16u + across + 8u];
+            let at = k * 128u + down;
+            for (var r = 0u; r < 8u; r++) {
+                let a = left[at + 16u * r];
+                acc[2u * r] = fma(vec4f(a), b0, acc[2u * r]);
+                acc[2u * r + 1u] = fma(vec4f(a), b1, acc[2u * r + 1u]);
+            }
+        }
+        workgroupBarrier();
+    }
+    row_stats[lane] = vec3f(s.pivot, s.sum, s.squares);
+    workgroupBarrier();
+    let e = params.e0 + group.z * params.es;
+    for (var r = 0u; r < 8u; r++) {
+        let local = down + 16u * r;
+        if (base + local < params.rows) {
+            let row = group.z * params.rows + base + local;
+            let stats = Stats(row_stats[local].x, row_stats[local].y, row_stats[local].z);
+            for (var j = 0u; j < 2u; j++) {
+                let column = panel * 4u + across + 8u * j;
+                if (column < params.n4) {
+                    var v = add_residual(finish(acc[2u * r + j], stats, column, e), row, column);
+                    let at = params.y0 + row * params.ys + column;
+                    if (RESIDUAL == 2u) { v += y[at]; }
+                    y[at] = activate(POST, v, params.slope);
+                }
+            }
+        }
+    }
+}

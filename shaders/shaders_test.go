@@ -1,0 +1,106 @@
+package shaders
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func Example() {
+	p, err := Load("linear", "direct", Constants{"ACT": 1})
+	if err != nil {
+		panic(err)
+	}
+	fmt.Println(p.Name, p.Bindings[0].Name, p.Bindings[1].Name)
+	// Output: linear/direct params x
+}
+
+func TestSpecialisation(t *testing.T) {
+	_, err := Source("linear", Constants{"NO_SUCH": 1})
+	require.ErrorContains(t, err, "NO_SUCH")
+	_, err = Source("linear", Constants{"ACT": 1.5})
+	require.ErrorContains(t, err, "ACT")
+	_, err = Source("no_such", nil)
+	require.ErrorContains(t, err, "no_such")
+	_, err = Load("linear", "no_such", nil)
+	require.ErrorContains(t, err, "no_such")
+	code, err := Source("linear", Constants{"ACT": 2})
+	require.NoError(t, err)
+	require.Contains(t, code, "const ACT: u32 = 2u;")
+}
+
+// validator is a program that reads WGSL; absent ones are reported and skipped.
+func validator(t *testing.T, name string) string {
+	t.Helper()
+	path, err := exec.LookPath(name)
+	if err != nil {
+		if os.Getenv("REQUIRE_VALIDATORS") != "" {
+			t.Fatalf("%s is not installed", name)
+		}
+		t.Skipf("%s is not installed: shaders were not checked by it", name)
+	}
+	return path
+}
+
+// sources writes every shader, imports resolved, into a temporary folder.
+func sources(t *testing.T) map[string]string {
+	t.Helper()
+	dir, out := t.TempDir(), map[string]string{}
+	for _, name := range Names() {
+		code, err := Source(name, nil)
+		require.NoError(t, err)
+		out[name] = filepath.Join(dir, name+".wgsl")
+		require.NoError(t, os.WriteFile(out[name], []byte(code), 0o644))
+	}
+	return out
+}
+
+func TestNagaTranslatesEveryShader(t *testing.T) {
+	naga := validator(t, "naga")
+	for name, path := range sources(t) {
+		for _, target := range []string{"spv", "metal", "hlsl"} {
+			out, err := exec.Command(naga, path, strings.TrimSuffix(path, "wgsl")+target).CombinedOutput()
+			require.NoError(t, err, "%s to %s: %s", name, target, out)
+		}
+	}
+}
+
+func TestTintAcceptsEveryShader(t *testing.T) {
+	tint := validator(t, "tint")
+	for name, path := range sources(t) {
+		out, err := exec.Command(tint, "--format", "none", path).CombinedOutput()
+		require.NoError(t, err, "%s: %s", name, out)
+	}
+}
+
+// TestPortableLimits holds every entry point to what WebGPU promises on every
+// device, and to the house's binding order.
+func TestPortableLimits(t *testing.T) {
+	for _, name := range Names() {
+		code, err := Source(name, nil)
+		require.NoError(t, err)
+		for _, entry := range EntryPoints(code) {
+			p, err := Load(name, entry, nil)
+			require.NoError(t, err, name)
+			require.Equal(t, "params", p.Bindings[0].Name, p.Name)
+			storage, uniform := 0, 0
+			for i, b := range p.Bindings {
+				if b.Access == Uniform {
+					uniform++
+				} else {
+					storage++
+				}
+				if i > 1 {
+					require.False(t, p.Bindings[i-1].Access == ReadWrite && b.Access != ReadWrite, "%s: read after read_write", p.Name)
+				}
+			}
+			require.LessOrEqual(t, storage, 8, p.Name)
+			require.LessOrEqual(t, uniform, 12, p.Name)
+		}
+	}
+}

@@ -1,0 +1,180 @@
+package tensor
+
+import (
+	"fmt"
+
+	"hidiff/shaders"
+	"hidiff/wgpu"
+)
+
+// Norm is a kind of LayerNorm over the channels; the numbers are those of
+// linear.wgsl.
+type Norm int
+
+// The kinds of LayerNorm.
+const (
+	NoNorm   Norm = iota
+	WithBias      // (x - mean) / sqrt(var + eps) * weight + bias
+	BiasFree      // x / sqrt(var + eps) * weight, the variance still about the mean
+)
+
+// LayerNormEps is the eps of every LayerNorm in HI-Diff.
+const LayerNormEps = 1e-5
+
+// Parameter is a learned array as PyTorch stores it, flat and unpadded.
+type Parameter = Tensor
+
+// NewParameter uploads a learned array.
+func NewParameter(d *Device, values []float32) *Parameter { return From(d, values, 1, len(values)) }
+
+// LinearSpec describes a linear map and what is folded into it. The shape is
+// PyTorch's [Out, In], or [Out, In, 3, 3] for a convolution.
+type LinearSpec struct {
+	Out, In           int
+	OutParts, InParts int        // how stored channels are grouped; 0 means 1
+	Weight            *Parameter // Out*In values, times 9 for a convolution
+	Bias              *Parameter // Out values, or nil
+	Norm              Norm       // LayerNorm of the input
+	Gamma, Beta       *Parameter // its weight and bias, In values
+	Modulation        *Tensor    // [N, ...]: x*k1 + k2 after the LayerNorm, per image; nil for none
+	ModulationAt      int        // where k1 starts in the stored rows of Modulation; k2 follows
+	From              int        // first column of Weight used, when In is a slice of its row
+	Row               int        // columns of Weight; 0 means In
+	Conv              bool       // 3x3
+	Shuffle           int        // r if a pixel shuffle by r follows
+}
+
+// Linear is a linear map packed for the device: see linear.wgsl.
+type Linear struct {
+	d        *Device
+	out, in  int
+	n, k     int // stored sizes
+	outParts int
+	inParts  int
+	norm     Norm
+	bias     bool // the epilogue's constant is not zero
+	images   int  // sets of weights, one per image; 1 if shared
+	shuffle  int
+	panels   *memory
+	epilogue *memory
+}
+
+// NewLinear packs a linear map. The parameters can be released afterwards.
+func NewLinear(d *Device, s LinearSpec) *Linear {
+	l := &Linear{
+		d: d, out: s.Out, in: s.In, outParts: max(s.OutParts, 1), inParts: max(s.InParts, 1),
+		norm: s.Norm, images: 1, shuffle: max(s.Shuffle, 1),
+		bias: s.Bias != nil || s.Norm == WithBias || s.Modulation != nil,
+	}
+	taps := 1
+	if s.Conv {
+		taps = 9
+	}
+	if s.Modulation != nil {
+		l.images = s.Modulation.shape[0]
+	}
+	row := max(s.Row, s.In) * taps
+	if got := s.Weight.Len(); got != s.Out*row {
+		panic(&ShapeError{"linear", "weight", fmt.Sprintf("%d x %d values", s.Out, row), []int{got}})
+	}
+	l.n = l.outParts * pad4(s.Out/l.outParts)
+	l.k = l.inParts * pad4(s.In/l.inParts) * taps
+	if r := l.shuffle * l.shuffle; r > 1 {
+		// Stored sub-pixel by sub-pixel, each padded.
+		l.outParts = r
+		l.n = r * pad4(s.Out/r)
+	}
+	l.allocate()
+	absent := s.Weight.whole()
+	optional := func(t *Tensor) wgpu.View {
+		if t == nil {
+			return absent
+		}
+		return t.whole()
+	}
+	k := d.kernel("pack", "pack", shaders.Constants{
+		"GAMMA": s.Gamma != nil, "BETA": s.Beta != nil, "MODULATED": s.Modulation != nil, "BIASED": s.Bias != nil,
+	})
+	var modulationRow int
+	if s.Modulation != nil {
+		modulationRow = s.Modulation.width()
+	}
+	d.run(call{
+		kernel: k,
+		params: []any{s.Out, s.In, s.From, row, s.Out / l.outParts, pad4(s.Out / l.outParts), s.In / l.inParts, pad4(s.In / l.inParts),
+			l.n, l.k, l.shuffle * l.shuffle, taps, s.ModulationAt, modulationRow},
+		views: []wgpu.View{s.Weight.whole(), optional(s.Bias), optional(s.Gamma), optional(s.Beta), optional(s.Modulation),
+			wgpu.Whole(l.panels.buffer), wgpu.Whole(l.epilogue.buffer)},
+		groups: [3]int{ceilDiv(ceilDiv(l.n, 16)*16, 64), l.images, 1},
+	})
+	return l
+}
+
+// window is the size of a uniform binding that linear.wgsl declares.
+const window = 65536
+
+func (l *Linear) panelBytes() int64  { return int64(l.k) * 64 }
+func (l *Linear) panelCount() int    { return ceilDiv(l.n, 16) }
+func (l *Linear) perWindow() int     { return int(window / l.panelBytes()) }
+func (l *Linear) weightBytes() int64 { return int64(l.panelCount()) * l.panelBytes() }
+
+func (l *Linear) allocate() {
+	last := l.weightBytes()
+	if pw := l.perWindow(); pw > 0 {
+		// The last window must lie inside the buffer as a whole.
+		last = max(last, int64((l.panelCount()-1)/pw*pw)*l.panelBytes()+window)
+	}
+	size := int64(l.images-1)*l.weightBytes() + last
+	l.panels = alloc(l.d, "panels", size)
+	l.epilogue = alloc(l.d, "epilogue", int64(l.images)*2*int64(l.n)*4)
+}
+
+func alloc(d *Device, label string, size int64) *memory {
+	b, err := d.Alloc(label, size)
+	if err != nil {
+		panic(gpuError{err})
+	}
+	return &memory{buffer: b, users: 1}
+}
+
+// Release frees the packed weights.
+func (l *Linear) Release() {
+	if l != nil {
+		l.panels.buffer.Release()
+		l.epilogue.buffer.Release()
+	}
+}
+
+// Depthwise is a packed depthwise 3x3 convolution.
+type Depthwise struct {
+	channels, parts int
+	taps            *Tensor // [10, C]: nine taps, then the bias
+}
+
+// NewDepthwise packs weight [C, 1, 3, 3] and bias [C] (or nil) for tensors
+// with that many parts.
+func NewDepthwise(d *Device, channels, parts int, weight, bias *Parameter) *Depthwise {
+	if got := weight.Len(); got != channels*9 {
+		panic(&ShapeError{"depthwise", "weight", fmt.Sprintf("%d x 9 values", channels), []int{got}})
+	}
+	dw := &Depthwise{channels: channels, parts: parts, taps: NewParts(d, parts, 10, channels)}
+	b := weight
+	if bias != nil {
+		b = bias
+	}
+	n := dw.taps.width()
+	d.run(call{
+		kernel: d.kernel("pack", "depthwise", shaders.Constants{"BIASED": bias != nil}),
+		params: []any{channels, 0, 0, 0, channels / parts, pad4(channels / parts), 0, 0, n, 0, 0, 0, 0, 0},
+		views:  []wgpu.View{weight.whole(), b.whole(), dw.taps.whole()},
+		groups: [3]int{ceilDiv(n, 64), 1, 1},
+	})
+	return dw
+}
+
+// Release frees the packed weights.
+func (w *Depthwise) Release() {
+	if w != nil {
+		w.taps.Release()
+	}
+}
