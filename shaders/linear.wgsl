@@ -77,11 +77,9 @@ fn shifted(v: vec4f, k: u32, pivot: f32) -> vec4f {
     return d;
 }
 
-fn gather(s: ptr<function, Stats>, v: vec4f) {
-    if (NORM != 0u) {
-        (*s).sum += dot(v, vec4f(1.0));
-        (*s).squares += dot(v, v);
-    }
+fn gather(s: Stats, v: vec4f) -> Stats {
+    if (NORM == 0u) { return s; }
+    return Stats(s.pivot, s.sum + dot(v, vec4f(1.0)), s.squares + dot(v, v));
 }
 
 // finish turns four products of a row into four outputs, but for the residual.
@@ -132,10 +130,10 @@ fn step(t: ptr<function, Tile>, k: u32, w0: mat4x4f, w1: mat4x4f, w2: mat4x4f, w
     let v1 = shifted(x[(*t).x1 + k], k, (*t).s1.pivot);
     let v2 = shifted(x[(*t).x2 + k], k, (*t).s2.pivot);
     let v3 = shifted(x[(*t).x3 + k], k, (*t).s3.pivot);
-    gather(&(*t).s0, v0);
-    gather(&(*t).s1, v1);
-    gather(&(*t).s2, v2);
-    gather(&(*t).s3, v3);
+    (*t).s0 = gather((*t).s0, v0);
+    (*t).s1 = gather((*t).s1, v1);
+    (*t).s2 = gather((*t).s2, v2);
+    (*t).s3 = gather((*t).s3, v3);
     (*t).a0 += mat4x4f(w0 * v0, w1 * v0, w2 * v0, w3 * v0);
     (*t).a1 += mat4x4f(w0 * v1, w1 * v1, w2 * v1, w3 * v1);
     (*t).a2 += mat4x4f(w0 * v2, w1 * v2, w2 * v2, w3 * v2);
@@ -243,7 +241,7 @@ fn tiled(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) l
             var v = vec4f();
             if (k0 + i < params.k4) {
                 v = shifted(x[mine + k0 + i], k0 + i, s.pivot);
-                gather(&s, v);
+                s = gather(s, v);
             }
             left[(4u * i) * 128u + lane] = v.x;
             left[(4u * i + 1u) * 128u + lane] = v.y;

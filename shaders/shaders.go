@@ -168,7 +168,7 @@ func usedBindings(code, entry string) ([]Binding, error) {
 		return b.([]Binding), nil
 	}
 	plain := stripComments(code)
-	bodies := functionBodies(plain)
+	bodies := functionBodies(member.ReplaceAllString(plain, ""))
 	if _, ok := bodies[entry]; !ok {
 		return nil, fmt.Errorf("no entry point %q, there are %s", entry, strings.Join(EntryPoints(code), ", "))
 	}
@@ -221,7 +221,10 @@ func usedBindings(code, entry string) ([]Binding, error) {
 	return out, nil
 }
 
-var comment = regexp.MustCompile(`//[^\n]*`)
+var (
+	comment = regexp.MustCompile(`//[^\n]*`)
+	member  = regexp.MustCompile(`\.[A-Za-z_]\w*`) // v.x names no binding x
+)
 
 func stripComments(code string) string { return comment.ReplaceAllString(code, "") }
 

@@ -73,7 +73,12 @@ func TestNagaTranslatesEveryShader(t *testing.T) {
 func TestTintAcceptsEveryShader(t *testing.T) {
 	tint := validator(t, "tint")
 	for name, path := range sources(t) {
-		out, err := exec.Command(tint, "--format", "none", path).CombinedOutput()
+		code, err := Source(name, nil)
+		require.NoError(t, err)
+		if len(EntryPoints(code)) == 0 {
+			continue // a part others import: checked with them
+		}
+		out, err := exec.Command(tint, "--format", "wgsl", "-o", os.DevNull, path).CombinedOutput()
 		require.NoError(t, err, "%s: %s", name, out)
 	}
 }

@@ -18,6 +18,7 @@ type bandCost struct {
 	widths  []int // of every tensor bound as a whole band: none may exceed the largest binding
 	scratch int   // of all temporaries together: they may not exceed Device.Scratch
 	halo    int   // extra rows on either side
+	step    int   // bands start at multiples of it; 0 means 1
 }
 
 // maxPixels keeps workgroup counts below 65,535 per axis.
@@ -28,6 +29,10 @@ const maxPixels = 1 << 23
 func eachBand(t *Tensor, cost bandCost, f func(band)) {
 	d := t.d
 	n, h, w := t.geometry()
+	bands := 0
+	call := f
+	f = func(b band) { bands++; call(b) }
+	defer func() { d.MostBands = max(d.MostBands, bands) }()
 	limit := maxPixels
 	for _, width := range cost.widths {
 		limit = min(limit, int((d.Limits().Binding-d.Limits().Alignment)/int64(4*width)))
@@ -35,7 +40,7 @@ func eachBand(t *Tensor, cost bandCost, f func(band)) {
 	if d.Scratch > 0 && cost.scratch > 0 {
 		limit = min(limit, int(d.Scratch/int64(4*cost.scratch)))
 	}
-	if t.mem != nil && t.mem.host != nil || d.Offload {
+	if d.Offload {
 		// Bands of a host tensor are temporaries themselves.
 		total := cost.scratch
 		for _, width := range cost.widths {
@@ -56,7 +61,8 @@ func eachBand(t *Tensor, cost bandCost, f func(band)) {
 		}
 		// Equal bands, so that their buffers are reused.
 		rows := max(limit/w-2*cost.halo, 1)
-		rows = ceilDiv(h, ceilDiv(h, rows))
+		step := max(cost.step, 1)
+		rows = ceilDiv(ceilDiv(h, ceilDiv(h, rows)), step) * step
 		for y := 0; y < h; y += rows {
 			f(band{i, 1, y, min(y+rows, h), h})
 		}
@@ -81,7 +87,7 @@ func (b band) halo(n int) (top, bottom int) {
 func (t *Tensor) rowsOf(b band, halo int) *Tensor {
 	top, bottom := b.halo(halo)
 	v := t.slice(b, b.y0-top, b.y1+bottom)
-	if t.mem.host == nil && (!t.d.Offload || t.mem.buffer != nil) {
+	if t.mem.buffer != nil {
 		return v
 	}
 	c := NewParts(t.d, t.parts, v.shape...)

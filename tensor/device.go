@@ -25,6 +25,13 @@ type Device struct {
 	// bands of them on the device: slower, for photos that fit no other way.
 	Offload bool
 
+	// Before is called before every dispatch, if set. It may panic, with
+	// [Abort], to end the operator.
+	Before func()
+
+	// MostBands is the largest number of bands an operator was cut into.
+	MostBands int
+
 	mu      sync.Mutex
 	kernels map[string]*wgpu.Kernel
 }
@@ -36,6 +43,11 @@ func Open(o wgpu.Options) (*Device, error) {
 		return nil, err
 	}
 	return &Device{Device: d, kernels: map[string]*wgpu.Kernel{}}, nil
+}
+
+// DryRun returns a device that only counts; see [wgpu.Device.DryRun].
+func (d *Device) DryRun(budget int64) *Device {
+	return &Device{Device: d.Device.DryRun(budget), kernels: map[string]*wgpu.Kernel{}}
 }
 
 // ShapeError says that an operator was given shapes that do not fit.
@@ -68,6 +80,9 @@ func Catch(err *error) {
 		panic(p)
 	}
 }
+
+// Abort ends the running operator with err, which [Catch] returns.
+func Abort(err error) { panic(gpuError{err}) }
 
 // IsOutOfMemory reports whether err is a refused allocation, which smaller
 // bands may avoid.
@@ -119,6 +134,9 @@ type call struct {
 }
 
 func (d *Device) run(c call) {
+	if d.Before != nil {
+		d.Before()
+	}
 	p := make([]byte, 0, 4*len(c.params))
 	for _, v := range c.params {
 		switch v := v.(type) {
@@ -142,4 +160,3 @@ func (d *Device) run(c call) {
 
 func ceilDiv(a, b int) int { return (a + b - 1) / b }
 func pad4(n int) int       { return (n + 3) &^ 3 }
-

@@ -35,8 +35,8 @@ func (l *Linear) Apply(x *Tensor, f Fused) *Tensor {
 	eachBand(y, bandCost{widths: []int{x.width(), y.width()}}, func(b band) {
 		xb, yb := x.rowsOf(b, 0), y.target(b)
 		fb := f
-		if f.Residual != nil && f.Residual.mem != y.mem {
-			fb.Residual = f.Residual.rowsOf(b, 0)
+		if f.Residual != nil {
+			fb.Residual = f.residualOf(b, y, yb)
 			defer fb.Residual.Release()
 		}
 		l.multiply(xb, yb, fb, b.image)
@@ -44,6 +44,15 @@ func (l *Linear) Apply(x *Tensor, f Fused) *Tensor {
 		y.commit(b, yb)
 	})
 	return y
+}
+
+// residualOf returns the band's rows of the residual: the output itself where
+// the two share memory on the device.
+func (f Fused) residualOf(b band, y, yb *Tensor) *Tensor {
+	if f.Residual.mem == y.mem && y.mem.buffer != nil {
+		return yb.share()
+	}
+	return f.Residual.rowsOf(b, 0)
 }
 
 func (l *Linear) output(x *Tensor, f Fused) *Tensor {
@@ -63,8 +72,8 @@ func (l *Linear) output(x *Tensor, f Fused) *Tensor {
 	if f.Residual != nil && (f.Residual.rows() != x.rows() || f.Residual.Channels() != l.out) {
 		panic(&ShapeError{"linear", "residual", fmt.Sprint(shape), f.Residual.shape})
 	}
-	if len(shape) == 4 && l.outParts == 1 {
-		return newWhole(l.d, shape...)
+	if len(shape) == 4 {
+		return newWhole(l.d, l.outParts, shape...)
 	}
 	return NewParts(l.d, l.outParts, shape...)
 }

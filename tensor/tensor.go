@@ -54,13 +54,13 @@ func layout(d *Device, parts int, shape []int) *Tensor {
 	return &Tensor{d: d, shape: slices.Clone(shape), parts: parts}
 }
 
-// NewWhole is New for a feature map of an image, which lives in host memory
+// newWhole is New for a feature map of an image, which lives in host memory
 // where the device is set to Offload.
-func newWhole(d *Device, shape ...int) *Tensor {
+func newWhole(d *Device, parts int, shape ...int) *Tensor {
 	if !d.Offload {
-		return New(d, shape...)
+		return NewParts(d, parts, shape...)
 	}
-	t := layout(d, 1, shape)
+	t := layout(d, parts, shape)
 	t.mem = &memory{users: 1}
 	if !d.Dry() {
 		t.mem.host = make([]float32, t.rows()*t.width())
@@ -188,6 +188,12 @@ func (t *Tensor) Reshape(shape ...int) *Tensor {
 	return v
 }
 
+func (t *Tensor) share() *Tensor {
+	v := *t
+	v.mem.users++
+	return &v
+}
+
 // Image returns a view of image i alone.
 func (t *Tensor) Image(i int) *Tensor {
 	shape := slices.Clone(t.shape)
@@ -244,3 +250,6 @@ func (t *Tensor) Clone() *Tensor {
 	t.d.Copy(c.mem.buffer, 0, t.mem.buffer, t.offset, t.bytes())
 	return c
 }
+
+// Device returns the device the tensor belongs to.
+func (t *Tensor) Device() *Device { return t.d }

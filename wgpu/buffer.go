@@ -133,7 +133,7 @@ func (d *Device) trim(need int64) {
 		d.pool.free[largest] = list[:len(list)-1]
 		need -= largest
 	}
-	if d.err == nil {
+	if d.err == nil && !d.dry {
 		d.dev.Poll(true, nil) // memory comes back only when the work is done
 	}
 }
@@ -145,7 +145,9 @@ func (d *Device) destroy(b *Buffer) {
 			delete(d.groups, key)
 		}
 	}
-	b.raw.Release()
+	if !d.dry {
+		b.raw.Release()
+	}
 	d.stats.Pooled -= b.size
 	delete(d.pool.all, b)
 }

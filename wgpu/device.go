@@ -17,7 +17,6 @@ type Options struct {
 	GPU     string       // index or part of a name; empty takes the first of [Adapters]
 	Memory  int64        // budget for buffers in bytes; 0 means no budget
 	Profile bool         // time every dispatch, where the adapter can; see [Device.Profile]
-	Dry     bool         // count allocations and dispatches, do nothing: a plan
 	Logger  *slog.Logger // nil is silent
 }
 
@@ -95,7 +94,6 @@ func Open(o Options) (*Device, error) {
 		raw:     raw[i],
 		log:     o.Logger,
 		budget:  o.Memory,
-		dry:     o.Dry,
 		kernels: map[kernelKey]*Kernel{},
 		groups:  map[groupKey]*gpu.BindGroup{},
 	}
@@ -112,7 +110,7 @@ func Open(o Options) (*Device, error) {
 		d.Close()
 		return nil, err
 	}
-	if o.Profile && d.features.Timestamps && !o.Dry {
+	if o.Profile && d.features.Timestamps {
 		if d.prof, err = newProfiler(d); err != nil {
 			d.Close()
 			return nil, err
@@ -213,8 +211,24 @@ func (d *Device) Adapter() Adapter { return d.adapter }
 // Limits returns the device's limits.
 func (d *Device) Limits() Limits { return d.limits }
 
-// Dry reports whether the device only counts; see Options.Dry.
+// DryRun returns a device with d's adapter and limits that does nothing but
+// count: running a network on it gives the plan of a real run, exactly.
+func (d *Device) DryRun(budget int64) *Device {
+	return &Device{
+		adapter: d.adapter, limits: d.limits, features: d.features, log: d.log, dry: true, budget: budget,
+		kernels: map[kernelKey]*Kernel{}, groups: map[groupKey]*gpu.BindGroup{},
+	}
+}
+
+// Dry reports whether the device only counts.
 func (d *Device) Dry() bool { return d.dry }
+
+// SetBudget changes the memory budget in bytes; 0 means none.
+func (d *Device) SetBudget(budget int64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.budget = budget
+}
 
 // Features returns what the device can do beyond the minimum.
 func (d *Device) Features() Features { return d.features }
@@ -308,6 +322,9 @@ func (d *Device) Close() {
 		return
 	}
 	d.closed = true
+	if d.dry {
+		return
+	}
 	if d.dev != nil {
 		d.rec.drop()
 		d.dev.Poll(true, nil)

@@ -14,7 +14,7 @@ var errTruncated = errors.New("the file ends early (truncated download?)")
 
 // maxPickle bounds the memory a pickle can ask for: its values take up to about
 // a hundred bytes for each of its own. Real ones are well below a megabyte.
-const maxPickle = 32 << 20
+const maxPickle = 8 << 20
 
 // What a pickle is made of, until resolve turns it into the values callers see.
 type (

@@ -161,7 +161,8 @@ func (b block) number(f field, i int) (uint32, bool) {
 // normaliseEXIF returns a copy of an EXIF block for pixels that are about to be turned upright, and
 // the orientation to turn by (stored, if the file had its own, as TIFF does): orientation becomes 1,
 // width and height change places if the picture is laid on its side, and the thumbnail is unlinked.
-// A block without a readable first directory is dropped; values outside the block are left alone.
+// A block without a readable first directory is dropped, as is one whose directories overlap so that
+// these edits would break it; values outside the block are left alone.
 func normaliseEXIF(raw []byte, stored int) (kept []byte, orientation int) {
 	orientation = max(1, stored)
 	kept = bytes.Clone(bytes.TrimPrefix(raw, []byte(exifPrefix)))
@@ -173,13 +174,12 @@ func normaliseEXIF(raw []byte, stored int) (kept []byte, orientation int) {
 	if err != nil {
 		return nil, orientation
 	}
-	if f := find(fields, tagOrientation); f.tag != 0 {
-		if v, ok := b.number(f, 0); ok {
-			if stored == 0 && v >= 1 && v <= 8 {
-				orientation = int(v)
-			}
-			b.setNumber(f, 1)
+	f := find(fields, tagOrientation)
+	if v, ok := b.number(f, 0); ok && f.count == 1 {
+		if stored == 0 && v >= 1 && v <= 8 {
+			orientation = int(v)
 		}
+		b.setNumber(f, 1)
 	}
 	if next != 0 {
 		b.order.PutUint32(kept[next:], 0)
@@ -188,6 +188,10 @@ func normaliseEXIF(raw []byte, stored int) (kept []byte, orientation int) {
 		if exif, err := b.child(fields, tagExifIFD); err == nil {
 			b.swap(find(exif, tagPixelX), find(exif, tagPixelY))
 		}
+	}
+	after, _, err := b.fields(b.first)
+	if v, ok := b.number(find(after, tagOrientation), 0); err != nil || ok && f.count == 1 && v != 1 || len(after) != len(fields) {
+		return nil, orientation
 	}
 	return kept, orientation
 }

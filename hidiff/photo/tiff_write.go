@@ -76,7 +76,7 @@ func encodeTIFF(p *Photo) ([]byte, error) {
 		fields = append(fields, field{tag: tagICC, kind: kindUndefined, count: uint32(len(p.Meta.ICC)), value: p.Meta.ICC})
 	}
 	out, first := appendFields(out, b.order, fields)
-	if len(out) > math.MaxUint32 {
+	if uint64(len(out)) > math.MaxUint32 {
 		return nil, errors.New("the picture needs more than the 4 GiB a TIFF can hold; write PNG")
 	}
 	b.order.PutUint32(out[4:], uint32(first))

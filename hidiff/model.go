@@ -1,0 +1,306 @@
+package hidiff
+
+import (
+	"context"
+	"fmt"
+	"hash/fnv"
+	"image"
+	"log/slog"
+	"math"
+	"math/rand/v2"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+
+	"hidiff/hidiff/photo"
+	"hidiff/tensor"
+	"hidiff/wgpu"
+)
+
+// Options choose the GPU and bound its memory. The zero value takes the first
+// adapter and a default budget.
+type Options struct {
+	GPU    string       // index or part of a name, as [wgpu.Adapters] lists them; empty takes the first
+	Memory int64        // bytes of GPU memory to use at most; 0 chooses: half of the free memory on software adapters, no bound on others
+	Logger *slog.Logger // nil is silent
+}
+
+// Model deblurs photos: HI-Diff's networks on a GPU. It may be used from
+// several goroutines; they take turns.
+type Model struct {
+	Weights *Weights
+
+	mu       sync.Mutex
+	d        *tensor.Device
+	nets     *Networks
+	dry      *tensor.Device // plans
+	dryNets  *Networks
+	planned  map[planKey]Plan
+	explicit bool // the budget is the user's
+	log      *slog.Logger
+}
+
+// RestoreOptions say how to restore a photo. The zero value is the exact,
+// whole-image result with seed 0.
+type RestoreOptions struct {
+	Seed     uint64 // of the diffusion's noise
+	Name     string // of the photo, such as its relative path: photos differ in noise, whatever their order
+	Ensemble bool   // average over the eight flips and turns: 8 times slower, a little sharper
+	// Tile > 0 restores overlapping square tiles of that many pixels by
+	// themselves. Inexact: attention no longer sees the whole photo.
+	Tile        int
+	TileOverlap int           // pixels; 0 means Tile/8
+	Progress    func(float64) // called now and then with the fraction done
+}
+
+// Open loads weights (a bundle, the networks' files, or a folder of them; see
+// [LoadWeights]) and prepares them on a GPU. Close the model after use.
+func Open(path string, o Options) (*Model, error) {
+	w, err := LoadWeights(path)
+	if err != nil {
+		return nil, err
+	}
+	return NewModel(w, o)
+}
+
+// NewModel prepares weights on a GPU.
+func NewModel(w *Weights, o Options) (m *Model, err error) {
+	d, err := tensor.Open(wgpu.Options{GPU: o.GPU, Logger: o.Logger})
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			d.Close()
+		}
+	}()
+	return newModel(d, w, o)
+}
+
+func newModel(d *tensor.Device, w *Weights, o Options) (*Model, error) {
+	m := &Model{Weights: w, d: d, planned: map[planKey]Plan{}, explicit: o.Memory > 0, log: o.Logger}
+	if m.log == nil {
+		m.log = slog.New(slog.DiscardHandler)
+	}
+	budget := o.Memory
+	if budget == 0 && d.Adapter().Software {
+		budget = freeMemory() / 2
+	}
+	d.SetBudget(budget)
+	var err error
+	if m.nets, err = NewNetworks(d, w.Config, w.Nets); err != nil {
+		return nil, err
+	}
+	if err := d.Flush(); err != nil {
+		return nil, err
+	}
+	d.Trim() // parameters that only served packing
+	return m, nil
+}
+
+// Close releases the GPU.
+func (m *Model) Close() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.d.Close()
+}
+
+// Device returns the GPU the model runs on.
+func (m *Model) Device() *tensor.Device { return m.d }
+
+// Deblur restores an image. The result has the size of img, and is opaque
+// where img is.
+func (m *Model) Deblur(ctx context.Context, img image.Image) (image.Image, error) {
+	p, err := m.Restore(ctx, photo.FromImage(img), RestoreOptions{})
+	if err != nil {
+		return nil, err
+	}
+	return p.Image(), nil
+}
+
+// Restore deblurs a photo. Alpha and metadata carry over; grey stays grey and
+// 16 bits stay 16 bits.
+func (m *Model) Restore(ctx context.Context, p *photo.Photo, o RestoreOptions) (*photo.Photo, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	plan, err := m.plan(p.Width, p.Height, o)
+	if err != nil {
+		return nil, err
+	}
+	for {
+		out, err := m.run(ctx, p, o, plan)
+		if !tensor.IsOutOfMemory(err) || m.explicit {
+			return out, err
+		}
+		// The device has less than was thought: plan for less.
+		m.d.SetBudget(plan.Peak * 3 / 4)
+		m.log.Warn("out of GPU memory, trying again in smaller bands", "budget", wgpu.FormatBytes(plan.Peak*3/4))
+		clear(m.planned)
+		next, planErr := m.plan(p.Width, p.Height, o)
+		if planErr != nil {
+			return nil, err
+		}
+		plan = next
+	}
+}
+
+func (m *Model) run(ctx context.Context, p *photo.Photo, o RestoreOptions, plan Plan) (out *photo.Photo, err error) {
+	defer tensor.Catch(&err)
+	m.d.Scratch, m.d.Offload = plan.scratch, plan.Offload
+	start := m.d.Stats().Dispatches
+	step := int64(0)
+	m.d.Before = func() {
+		if err := ctx.Err(); err != nil {
+			tensor.Abort(err)
+		}
+		if step++; o.Progress != nil && step%8 == 0 {
+			done := float64(m.d.Stats().Dispatches-start) / float64(plan.Dispatches)
+			o.Progress(min(done, 1))
+		}
+	}
+	defer func() { m.d.Before = nil }()
+	noise := normal(o.Seed, o.Name, m.Weights.Config.priorLen())
+	values, err := restore(ctx, m.nets, m.d, p, noise, o)
+	if err != nil {
+		return nil, err
+	}
+	q := *p
+	q.Pix = values
+	if o.Progress != nil {
+		o.Progress(1)
+	}
+	return &q, nil
+}
+
+func (c Config) priorLen() int { return c.G.Group * c.G.Group * 4 * c.G.EmbedDim }
+
+// normal draws n standard normal values that depend on seed and name alone.
+func normal(seed uint64, name string, n int) []float32 {
+	h := fnv.New64a()
+	h.Write([]byte(name))
+	r := rand.New(rand.NewPCG(seed, h.Sum64()))
+	out := make([]float32, n)
+	for i := range out {
+		out[i] = float32(r.NormFloat64())
+	}
+	return out
+}
+
+// freeMemory guesses what a software renderer may use.
+func freeMemory() int64 {
+	const unknown = 4 << 30
+	raw, err := os.ReadFile("/proc/meminfo")
+	if err != nil {
+		return unknown
+	}
+	for line := range strings.Lines(string(raw)) {
+		if rest, ok := strings.CutPrefix(line, "MemAvailable:"); ok {
+			kb, err := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(rest), " kB"), 10, 64)
+			if err == nil {
+				return kb << 10
+			}
+		}
+	}
+	return unknown
+}
+
+// Plan says how a photo will be restored.
+type Plan struct {
+	Width, Height int   // of the photo
+	Exact         bool  // whole image; false if tiled
+	Bands         int   // most bands that an operator is cut into; 1 means whole
+	Offload       bool  // feature maps live in host memory
+	Peak          int64 // bytes of GPU memory, weights included
+	Weights       int64 // bytes of GPU memory for the weights alone
+	Dispatches    int64 // GPU kernel calls
+	Budget        int64 // bytes; 0 means none
+
+	scratch int64
+}
+
+type planKey struct {
+	w, h, tile, overlap int
+	ensemble            bool
+	budget              int64
+}
+
+// Plan finds out how a photo of that size will be restored, without doing it.
+// It fails where the budget is too small even for single rows in bands.
+func (m *Model) Plan(width, height int, o RestoreOptions) (Plan, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.plan(width, height, o)
+}
+
+// plan tries ever smaller bands on a device that only counts, so a plan holds
+// exactly what the run will do.
+func (m *Model) plan(width, height int, o RestoreOptions) (Plan, error) {
+	if width <= 0 || height <= 0 {
+		return Plan{}, fmt.Errorf("a photo of %d x %d pixels cannot be restored", width, height)
+	}
+	budget := m.d.Budget()
+	key := planKey{width, height, o.Tile, o.TileOverlap, o.Ensemble, budget}
+	if p, ok := m.planned[key]; ok {
+		return p, nil
+	}
+	if m.dry == nil {
+		m.dry = m.d.DryRun(0)
+		nets, err := NewNetworks(m.dry, m.Weights.Config, m.Weights.Nets)
+		if err != nil {
+			return Plan{}, err
+		}
+		m.dry.Trim()
+		m.dryNets = nets
+	}
+	weights := m.dry.Stats().Live
+	attempt := func(scratch, budget int64, offload bool) (Plan, error) {
+		d := m.dry
+		d.Trim()
+		d.SetBudget(budget)
+		d.Scratch, d.Offload, d.MostBands = scratch, offload, 1
+		d.ResetPeak()
+		before := d.Stats().Dispatches
+		err := m.dryRun(width, height, o)
+		s := d.Stats()
+		return Plan{
+			Width: width, Height: height, Exact: o.Tile == 0, Bands: d.MostBands, Offload: offload, Peak: s.Peak, Weights: weights,
+			Dispatches: s.Dispatches - before, Budget: budget, scratch: scratch,
+		}, err
+	}
+	smallest := int64(math.MaxInt64)
+	for _, offload := range []bool{false, true} {
+		scratch := int64(0)
+		if offload {
+			scratch = max(budget-weights, 1<<20) / 2
+		}
+		for {
+			p, err := attempt(scratch, budget, offload)
+			if err == nil {
+				m.planned[key] = p
+				return p, nil
+			}
+			if !tensor.IsOutOfMemory(err) {
+				return Plan{}, err
+			}
+			if scratch == 0 {
+				scratch = max(budget-weights, 1<<20)
+			}
+			if scratch /= 2; scratch < 1<<16 {
+				break
+			}
+		}
+	}
+	if p, err := attempt(1<<16, 0, true); err == nil {
+		smallest = p.Peak
+	}
+	return Plan{}, fmt.Errorf("a photo of %d x %d pixels does not fit a memory budget of %s: it takes at least %s (option --memory)",
+		width, height, wgpu.FormatBytes(budget), wgpu.FormatBytes(smallest))
+}
+
+func (m *Model) dryRun(width, height int, o RestoreOptions) (err error) {
+	defer tensor.Catch(&err)
+	p := &photo.Photo{Width: width, Height: height, Channels: 3, Max: 255}
+	_, err = restore(context.Background(), m.dryNets, m.dry, p, make([]float32, m.Weights.Config.priorLen()), o)
+	return err
+}

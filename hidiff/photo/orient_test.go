@@ -1,0 +1,93 @@
+package photo
+
+import (
+	"encoding/binary"
+	"fmt"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// The letter F as a camera stores it for each orientation, and upright.
+func TestOrientations(t *testing.T) {
+	upright := "##" + "#." + "#." // 2 wide, 3 high: a short F
+	stored := map[int]struct {
+		w, h int
+		pix  string
+	}{
+		1: {2, 3, "##" + "#." + "#."},
+		2: {2, 3, "##" + ".#" + ".#"},
+		3: {2, 3, ".#" + ".#" + "##"},
+		4: {2, 3, "#." + "#." + "##"},
+		5: {3, 2, "###" + "#.."},
+		6: {3, 2, "#.." + "###"},
+		7: {3, 2, "..#" + "###"},
+		8: {3, 2, "###" + "..#"},
+	}
+	for orientation, s := range stored {
+		for _, o := range []order{binary.LittleEndian, binary.BigEndian} {
+			for _, format := range holders {
+				t.Run(fmt.Sprint(orientation, o, format), func(t *testing.T) {
+					b := mustEncode(t, letter(s.w, s.h, s.pix, o, orientation, format), format)
+					if format == TIFF {
+						setTIFFOrientation(t, b, orientation)
+					}
+					p := mustDecode(t, b)
+					info, err := Probe(b, "x")
+					require.NoError(t, err)
+					require.Equal(t, [2]int{2, 3}, [2]int{p.Width, p.Height})
+					require.Equal(t, [2]int{2, 3}, [2]int{info.Width, info.Height})
+					got := ""
+					for i := range p.Width * p.Height {
+						got += map[bool]string{true: "#", false: "."}[p.Pix[i*p.Channels] > 127]
+						if p.Alpha != nil {
+							require.Equal(t, p.Pix[i*p.Channels] > 127, p.Alpha[i] == 255, "alpha turns too")
+						}
+					}
+					require.Equal(t, upright, got)
+
+					said := describe(t, p.Meta.EXIF)
+					if format != TIFF {
+						require.Equal(t, "1", said["274"])
+					}
+					require.Empty(t, said["next"], "the thumbnail is unlinked")
+					x, y := "40", "30"
+					if orientation >= 5 {
+						x, y = y, x
+					}
+					require.Equal(t, x, said["34665/40962"])
+					require.Equal(t, y, said["34665/40963"])
+					recorded := "1"
+					if orientation == 1 {
+						recorded = "8" // nothing was turned, so XMP keeps its own opinion
+					}
+					require.Equal(t, fmt.Sprintf(`<x tiff:Orientation="%s"/>`, recorded), string(p.Meta.XMP))
+				})
+			}
+		}
+	}
+}
+
+// letter is white where pix is '#'. JPEG gets no alpha, which it could not keep.
+func letter(w, h int, pix string, o order, orientation int, f Format) *Photo {
+	p := newPhoto(w, h, 1, 255, f.KeepsAlpha())
+	for i, c := range pix {
+		if c == '#' {
+			p.Pix[i] = 255
+			if p.Alpha != nil {
+				p.Alpha[i] = 255
+			}
+		}
+	}
+	p.Meta.EXIF = exifBlock(o, orientation)
+	p.Meta.XMP = []byte(`<x tiff:Orientation="8"/>`)
+	return p
+}
+
+func setTIFFOrientation(t *testing.T, b []byte, orientation int) {
+	blk, err := openBlock(b)
+	require.NoError(t, err)
+	fields, _, err := blk.fields(blk.first)
+	require.NoError(t, err)
+	blk.setNumber(find(fields, tagOrientation), uint32(orientation))
+}

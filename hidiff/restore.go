@@ -1,0 +1,180 @@
+package hidiff
+
+import (
+	"context"
+
+	"hidiff/hidiff/photo"
+	"hidiff/tensor"
+)
+
+// multiple is what the Transformer's three halvings need height and width to
+// be a multiple of.
+const multiple = 8
+
+func roundUp(n int) int { return (n + multiple - 1) / multiple * multiple }
+
+// restore runs the whole of HI-Diff on a photo and returns its new samples.
+func restore(ctx context.Context, n *Networks, d *tensor.Device, p *photo.Photo, noise []float32, o RestoreOptions) ([]uint16, error) {
+	run := func(p *photo.Photo) *tensor.Tensor {
+		lq := tensor.FromPixels(d, p.Pix, p.Max, p.Width, p.Height, p.Channels, roundUp(p.Width), roundUp(p.Height))
+		defer lq.Release()
+		prior := samplePrior(n, d, lq, noise)
+		defer prior.Release()
+		if o.Tile == 0 {
+			return n.Restore(lq, prior)
+		}
+		return restoreTiles(ctx, n, d, p, prior, o)
+	}
+	if !o.Ensemble {
+		y := run(p)
+		defer y.Release()
+		return y.Pixels(ctx, p.Max, p.Width, p.Height, p.Channels)
+	}
+	y, err := ensemble(ctx, d, p, run)
+	if err != nil {
+		return nil, err
+	}
+	defer y.Release()
+	return y.Pixels(ctx, p.Max, p.Width, p.Height, p.Channels)
+}
+
+// samplePrior is stage two: the prior that the diffusion makes of noise under
+// the blurry image.
+func samplePrior(n *Networks, d *tensor.Device, lq *tensor.Tensor, noise []float32) *tensor.Tensor {
+	g := n.Config.G
+	x := tensor.From(d, noise, 1, g.Group*g.Group, 4*g.EmbedDim)
+	defer x.Release()
+	c := n.Condition(lq)
+	defer c.Release()
+	return n.Sample(x, c)
+}
+
+// ensemble averages run over the eight flips and turns of p.
+func ensemble(ctx context.Context, d *tensor.Device, p *photo.Photo, run func(*photo.Photo) *tensor.Tensor) (*tensor.Tensor, error) {
+	sum := make([]float32, p.Width*p.Height*3)
+	for k := range 8 {
+		t := dihedral{k, p.Width, p.Height}
+		w, h := t.size()
+		turned := &photo.Photo{Width: w, Height: h, Channels: p.Channels, Max: p.Max}
+		if !d.Dry() {
+			turned.Pix = make([]uint16, len(p.Pix))
+			for y := range h {
+				for x := range w {
+					sx, sy := t.source(x, y)
+					copy(turned.Pix[(y*w+x)*p.Channels:][:p.Channels], p.Pix[(sy*p.Width+sx)*p.Channels:])
+				}
+			}
+		}
+		out := run(turned)
+		stride := out.Shape()[2]
+		values, err := out.Floats(ctx)
+		out.Release()
+		if err != nil {
+			return nil, err
+		}
+		for y := range h {
+			for x := range w {
+				sx, sy := t.source(x, y)
+				for c := range 3 {
+					sum[(sy*p.Width+sx)*3+c] += values[(y*stride+x)*3+c] / 8
+				}
+			}
+		}
+	}
+	return tensor.From(d, sum, 1, p.Height, p.Width, 3), nil
+}
+
+// dihedral is one of the eight symmetries of a w x h image: k&1 mirrors left
+// to right, k&2 top to bottom, k&4 swaps the axes.
+type dihedral struct{ k, w, h int }
+
+func (t dihedral) size() (w, h int) {
+	if t.k&4 != 0 {
+		return t.h, t.w
+	}
+	return t.w, t.h
+}
+
+// source returns the pixel of the image that lands at (x, y).
+func (t dihedral) source(x, y int) (int, int) {
+	if t.k&4 != 0 {
+		x, y = y, x
+	}
+	if t.k&1 != 0 {
+		x = t.w - 1 - x
+	}
+	if t.k&2 != 0 {
+		y = t.h - 1 - y
+	}
+	return x, y
+}
+
+// restoreTiles restores overlapping tiles under one prior and blends them
+// linearly across the overlap.
+func restoreTiles(ctx context.Context, n *Networks, d *tensor.Device, p *photo.Photo, prior *tensor.Tensor, o RestoreOptions) *tensor.Tensor {
+	overlap := o.TileOverlap
+	if overlap == 0 {
+		overlap = o.Tile / 8
+	}
+	sum := make([]float32, p.Width*p.Height*3)
+	weight := make([]float32, p.Width*p.Height)
+	for _, y0 := range tileStarts(p.Height, o.Tile, overlap) {
+		for _, x0 := range tileStarts(p.Width, o.Tile, overlap) {
+			w, h := min(o.Tile, p.Width-x0), min(o.Tile, p.Height-y0)
+			var pix []uint16
+			if !d.Dry() {
+				for y := range h {
+					row := ((y0+y)*p.Width + x0) * p.Channels
+					pix = append(pix, p.Pix[row:row+w*p.Channels]...)
+				}
+			}
+			lq := tensor.FromPixels(d, pix, p.Max, w, h, p.Channels, roundUp(w), roundUp(h))
+			out := n.Restore(lq, prior)
+			lq.Release()
+			values, err := out.Floats(ctx)
+			out.Release()
+			if err != nil {
+				tensor.Abort(err)
+			}
+			for y := range h {
+				for x := range w {
+					a := ramp(x, w, x0 > 0, x0+w < p.Width, overlap) * ramp(y, h, y0 > 0, y0+h < p.Height, overlap)
+					at := (y0+y)*p.Width + x0 + x
+					weight[at] += a
+					for c := range 3 {
+						sum[at*3+c] += a * values[(y*roundUp(w)+x)*3+c]
+					}
+				}
+			}
+		}
+	}
+	for i := range weight {
+		for c := range 3 {
+			sum[i*3+c] /= weight[i]
+		}
+	}
+	return tensor.From(d, sum, 1, p.Height, p.Width, 3)
+}
+
+// tileStarts covers size pixels with tiles that overlap; the last one is
+// aligned to the far edge.
+func tileStarts(size, tile, overlap int) []int {
+	starts := []int{0}
+	for starts[len(starts)-1]+tile < size {
+		starts = append(starts, min(starts[len(starts)-1]+tile-overlap, size-tile))
+	}
+	return starts
+}
+
+// ramp is a tile's weight at position i of n: it rises over the overlap on
+// sides where another tile continues.
+func ramp(i, n int, before, after bool, overlap int) float32 {
+	w := float32(1)
+	if before && i < overlap {
+		w = (float32(i) + 0.5) / float32(overlap)
+	}
+	if after && n-1-i < overlap {
+		w = min(w, (float32(n-1-i)+0.5)/float32(overlap))
+	}
+	return w
+}

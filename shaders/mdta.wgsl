@@ -1,0 +1,195 @@
+// mdta: multi-dconv head transposed attention, from the qkv projection on.
+//   source: Restormer §3.1; HI-Diff's Attention
+//   qkv [rows, W, 3 heads c]: per head q, k, v before the depthwise 3x3
+//   q, k, v = dw(qkv);   attn = softmax(temperature q̂ᵀ k̂)  [c, c] over pixels
+//   out = project_out(attn v)
+// The only sums over the whole image are G = qᵀ k and the squared norms of q
+// and k, so qkv is needed band by band, and q and k are never stored:
+//   gram    dw in workgroup memory; v to memory, partial G and norms per chunk
+//   attend  fixed-order sum of the partials, softmax, and M = project_out
+//           blockdiag(attn), packed in panels: attention and projection are
+//           then one matrix product over v (linear.wgsl)
+
+struct Params {
+    height: u32,
+    width: u32,
+    out_row: u32,     // as in conv3x3.wgsl
+    pixels: u32,      // of the band, per image
+    in_row: u32,
+    x0: u32,          // in vec4
+    v0: u32,
+    heads: u32,
+    c4: u32,          // stored channels of a head / 4
+    block4: u32,      // channels / 4 of a block of G, at most 16
+    chunk: u32,       // pixels per chunk, a multiple of 32
+    first_slot: u32,  // where the band's chunks start
+    slots: u32,       // chunks per image and head
+    c: u32,           // channels of a head
+    outputs: u32,     // attend: of project_out
+    panel_width: u32, // attend: outputs, padded to 16
+    n: u32,           // attend: stored outputs
+}
+
+const BIAS: bool = false;
+
+@group(0) @binding(0) var<uniform> params: Params;
+
+// --- gram: a workgroup takes one chunk, one head, one block of G --------------
+
+const TILE: u32 = 32;  // pixels staged at a time
+
+@group(0) @binding(1) var<storage, read> qkv: array<vec4f>;
+@group(0) @binding(2) var<storage, read> taps: array<vec4f>;
+@group(0) @binding(3) var<storage, read_write> v: array<vec4f>;
+@group(0) @binding(4) var<storage, read_write> partials_out: array<vec4f>;
+
+var<workgroup> qs: array<vec4f, 512>;  // [TILE][16]
+var<workgroup> ks: array<vec4f, 512>;
+
+// depthwise convolves pixel (row, column), channels 4c to 4c+3 of qkv.
+fn depthwise(row: u32, column: u32, c: u32) -> vec4f {
+    let stride = 3u * params.heads * params.c4;
+    var sum = taps[9u * stride + c];
+    let in_image = (params.out_row + row) % params.height;
+    for (var dy = 0u; dy < 3u; dy++) {
+        if ((dy == 0u && in_image == 0u) || (dy == 2u && in_image + 1u == params.height)) { continue; }
+        let start = params.x0 + (params.out_row + row + dy - 1u - params.in_row) * params.width * stride + c;
+        for (var dx = 0u; dx < 3u; dx++) {
+            let at = column + dx;
+            if (at >= 1u && at <= params.width) {
+                sum += taps[(dy * 3u + dx) * stride + c] * qkv[start + (at - 1u) * stride];
+            }
+        }
+    }
+    return sum;
+}
+
+@compute @workgroup_size(256)
+fn gram(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
+    let blocks = (params.c4 + params.block4 - 1u) / params.block4;
+    let head = group.y / (blocks * blocks);
+    let q_block = (group.y / blocks) % blocks * params.block4;
+    let k_block = group.y % blocks * params.block4;
+    // Lanes of the convolution: some channels of q, then k, then (once) v.
+    let kinds = select(2u, 3u, k_block == 0u);
+    let lanes = kinds * params.block4;
+    let abreast = 256u / lanes;
+    let kind = (lane % lanes) / params.block4;
+    let within = lane % params.block4;
+    let c = select(k_block, q_block, kind != 1u) + within;
+    let busy = lane < abreast * lanes && c < params.c4;
+    let channel = (kind * params.heads + head) * params.c4 + c;
+    // Lanes of G: one 4x4 tile each.
+    let i = lane / 16u;
+    let j = lane % 16u;
+    let counts = i < params.block4 && j < params.block4;
+    var g = mat4x4f();
+    var q2 = vec4f();
+    var k2 = vec4f();
+    let begin = group.x * params.chunk;
+    let end = min(begin + params.chunk, params.pixels);
+    let image_rows = group.z * (params.pixels / params.width);
+    for (var tile = begin; tile < end; tile += TILE) {
+        if (busy) {
+            for (var p = lane / lanes; p < TILE; p += abreast) {
+                var value = vec4f();
+                if (tile + p < end) {
+                    let row = image_rows + (tile + p) / params.width;
+                    let column = (tile + p) % params.width;
+                    value = depthwise(row, column, channel);
+                    if (kind == 2u) {
+                        v[params.v0 + ((row * params.width + column) * params.heads + head) * params.c4 + c] = value;
+                    }
+                }
+                if (kind == 0u) { qs[p * 16u + within] = value; }
+                if (kind == 1u) { ks[p * 16u + within] = value; }
+            }
+        }
+        workgroupBarrier();
+        if (counts) {
+            for (var p = 0u; p < TILE; p++) {
+                let q = qs[p * 16u + i];
+                let k = ks[p * 16u + j];
+                g += mat4x4f(q.x * k, q.y * k, q.z * k, q.w * k);
+                q2 += q * q;
+                k2 += k * k;
+            }
+        }
+        workgroupBarrier();
+    }
+    if (!counts || q_block + i >= params.c4 || k_block + j >= params.c4) { return; }
+    // A slot: G row by row, then the squared norms of q, then of k.
+    let slot = ((group.z * params.heads + head) * params.slots + params.first_slot + group.x) * (params.c4 * 4u + 2u) * params.c4;
+    for (var r = 0u; r < 4u; r++) {
+        partials_out[slot + ((q_block + i) * 4u + r) * params.c4 + k_block + j] = g[r];
+    }
+    if (k_block + j == 0u) { partials_out[slot + params.c4 * 4u * params.c4 + q_block + i] = q2; }
+    if (q_block + i == 0u) { partials_out[slot + (params.c4 * 4u + 1u) * params.c4 + k_block + j] = k2; }
+}
+
+// --- attend: a workgroup takes one head of one image --------------------------
+
+@group(0) @binding(1) var<storage, read> partials: array<f32>;
+@group(0) @binding(2) var<storage, read> temperature: array<f32>;
+@group(0) @binding(3) var<storage, read> project_out: array<f32>;  // [outputs, heads c]
+@group(0) @binding(4) var<storage, read> bias: array<f32>;
+@group(0) @binding(5) var<storage, read_write> attn: array<f32>;     // [images, heads, 4 c4 + 2, 4 c4]
+@group(0) @binding(6) var<storage, read_write> panels: array<f32>;
+@group(0) @binding(7) var<storage, read_write> epilogue: array<f32>;
+
+@compute @workgroup_size(256)
+fn attend(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
+    let head = group.x;
+    let image = group.y;
+    let stored = params.c4 * 4u;
+    let size = (stored + 2u) * stored;
+    let mine = (image * params.heads + head) * size;
+    for (var e = lane; e < size; e += 256u) {
+        var sum = 0.0;
+        var at = mine * params.slots + e;
+        for (var s = 0u; s < params.slots; s++) {
+            sum += partials[at];
+            at += size;
+        }
+        attn[mine + e] = sum;
+    }
+    storageBarrier();
+    for (var row = lane; row < stored; row += 256u) {
+        let start = mine + row * stored;
+        let q = max(sqrt(attn[mine + stored * stored + row]), 1e-12);
+        var top = -3.0e38;
+        for (var j = 0u; j < params.c; j++) {
+            let k = max(sqrt(attn[mine + (stored + 1u) * stored + j]), 1e-12);
+            let logit = attn[start + j] / q / k * temperature[head];
+            attn[start + j] = logit;
+            top = max(top, logit);
+        }
+        var sum = 0.0;
+        for (var j = 0u; j < params.c; j++) {
+            let e = exp(attn[start + j] - top);
+            attn[start + j] = e;
+            sum += e;
+        }
+        for (var j = 0u; j < params.c; j++) { attn[start + j] /= sum; }
+    }
+    storageBarrier();
+    let depth = params.heads * stored;  // K of the packed matrix
+    for (var e = lane; e < params.panel_width * stored; e += 256u) {
+        let o = e % params.panel_width;
+        let j = e / params.panel_width;
+        var sum = 0.0;
+        if (o < params.outputs && j < params.c) {
+            for (var i = 0u; i < params.c; i++) {
+                sum += project_out[o * params.heads * params.c + head * params.c + i] * attn[mine + i * stored + j];
+            }
+        }
+        panels[(image * params.panel_width + o / 16u * 16u) * depth + (head * stored + j) * 16u + o % 16u] = sum;
+    }
+    if (head == 0u) {
+        for (var o = lane; o < params.n; o += 256u) {
+            var b = 0.0;
+            if (BIAS && o < params.outputs) { b = bias[o]; }
+            epilogue[image * 2u * params.n + o] = b;
+        }
+    }
+}

@@ -1,0 +1,66 @@
+// pointwise: one value in, one value out, on [rows, C].
+//   add a + b   mul a * b   clamp min(max(a, lo), hi)   activate act(a)
+//   gate        gelu(a) * b, with a and b the halves of a row     (GDFN; PyTorch: F.gelu(x1) * x2)
+//   scale_shift a * k + s, with k and s [N, C] of the row's image
+
+// import: activation
+// import: layout
+
+struct Params {
+    total: u32,      // vec4 to write
+    width: u32,      // vec4 of a stored row of y
+    part: u32,       // channels of a part
+    part4: u32,      // and as stored, in vec4
+    rows: u32,       // rows per image
+    stride: u32,     // vec4 of a stored row of a and b
+    a0: u32,         // in vec4
+    b0: u32,
+    y0: u32,
+    s0: u32,
+    lo: f32,
+    hi: f32,
+    slope: f32,
+}
+
+const OP: u32 = 0;   // 0 add, 1 mul, 2 clamp, 3 activate, 4 gate
+const ACT: u32 = 0;
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> a: array<vec4f>;
+@group(0) @binding(2) var<storage, read> b: array<vec4f>;
+@group(0) @binding(3) var<storage, read_write> y: array<vec4f>;
+
+// keep_nan returns v, but x where that is NaN: min and max may lose one.
+fn keep_nan(v: vec4f, x: vec4f) -> vec4f {
+    return select(v, x, (bitcast<vec4u>(x) & vec4u(0x7fffffffu)) > vec4u(0x7f800000u));
+}
+
+@compute @workgroup_size(64)
+fn pointwise(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
+    let i = number(group) * 64u + lane;
+    if (i >= params.total) { return; }
+    let c = i % params.width;
+    let source = i / params.width * params.stride + c;
+    let u = a[params.a0 + source];
+    let w = b[params.b0 + source];
+    var v = u;
+    switch OP {
+        case 0u: { v = u + w; }
+        case 1u: { v = u * w; }
+        case 2u: { v = select(vec4f(), keep_nan(clamp(u, vec4f(params.lo), vec4f(params.hi)), u), used(c % params.part4, params.part)); }
+        case 3u: { v = keep_nan(activate(ACT, u, params.slope), u); }
+        default: { v = gelu(u) * w; }
+    }
+    y[params.y0 + i] = v;
+}
+
+@group(0) @binding(3) var<storage, read> shift: array<vec4f>;
+@group(0) @binding(4) var<storage, read_write> shifted: array<vec4f>;
+
+@compute @workgroup_size(64)
+fn scale_shift(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
+    let i = number(group) * 64u + lane;
+    if (i >= params.total) { return; }
+    let at = i / params.width / params.rows * params.width + i % params.width;
+    shifted[params.y0 + i] = a[params.a0 + i] * b[params.b0 + at] + shift[params.s0 + at];
+}

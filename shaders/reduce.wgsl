@@ -1,0 +1,68 @@
+// reduce: one number of all elements, in a fixed order.
+//   value   x itself (mean), |a - b| (F.l1_loss), (a - b)^2 (F.mse_loss),
+//           sqrt((a - b)^2 + eps) (BasicSR: CharbonnierLoss), a^2 (norms)
+//   part    partial[group] = sum of values          total   y[0] = scale * sum of partial, or its root
+
+// import: layout
+
+struct Params {
+    total: u32,    // vec4 of a, or entries of partial
+    part: u32,     // channels of a part
+    part4: u32,    // and as stored, in vec4
+    stride: u32,   // invocations of all groups
+    a0: u32,       // in vec4
+    b0: u32,
+    eps: f32,
+    scale: f32,
+}
+
+const OP: u32 = 0;        // 0 a, 1 |a - b|, 2 (a - b)^2, 3 sqrt((a - b)^2 + eps), 4 a^2
+const ROOT: bool = false;
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> a: array<vec4f>;
+@group(0) @binding(2) var<storage, read> b: array<vec4f>;
+@group(0) @binding(3) var<storage, read_write> partial: array<f32>;
+
+var<workgroup> sums: array<f32, 256>;
+
+// workgroup_sum returns the sum over 256 invocations, to the first of them.
+fn workgroup_sum(v: f32, lane: u32) -> f32 {
+    sums[lane] = v;
+    for (var half = 128u; half > 0u; half /= 2u) {
+        workgroupBarrier();
+        if (lane < half) { sums[lane] += sums[lane + half]; }
+    }
+    return sums[0];
+}
+
+fn value(u: vec4f, w: vec4f) -> vec4f {
+    switch OP {
+        case 0u: { return u; }
+        case 1u: { return abs(u - w); }
+        case 2u: { return (u - w) * (u - w); }
+        case 3u: { return sqrt((u - w) * (u - w) + params.eps); }
+        default: { return u * u; }
+    }
+}
+
+@compute @workgroup_size(256)
+fn part(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
+    var sum = vec4f();
+    for (var i = group.x * 256u + lane; i < params.total; i += params.stride) {
+        sum += select(vec4f(), value(a[params.a0 + i], b[params.b0 + i]), used(i % params.part4, params.part));
+    }
+    let all = workgroup_sum(dot(sum, vec4f(1.0)), lane);
+    if (lane == 0u) { partial[group.x] = all; }
+}
+
+@group(0) @binding(1) var<storage, read> partials: array<f32>;
+@group(0) @binding(2) var<storage, read_write> y: array<vec4f>;
+
+@compute @workgroup_size(256)
+fn total(@builtin(local_invocation_index) lane: u32) {
+    var sum = 0.0;
+    for (var i = lane; i < params.total; i += 256u) { sum += partials[i]; }
+    let all = workgroup_sum(sum, lane) * params.scale;
+    if (lane == 0u) { y[0] = vec4f(select(all, sqrt(all), ROOT), 0.0, 0.0, 0.0); }
+}
