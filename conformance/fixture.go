@@ -15,6 +15,7 @@ import (
 	"runtime"
 	"strings"
 
+	"hidiff/hidiff"
 	"hidiff/hidiff/checkpoint"
 )
 
@@ -53,9 +54,9 @@ type Fixture struct {
 	Attrs map[string]float64 // op
 
 	Module  string // module: the released code's class, e.g. TransformerBlock
-	Options ModuleOptions
+	Options []byte // and the arguments of its constructor, JSON
 
-	Config     NetworkConfig // network, end_to_end, training
+	Config     hidiff.Config // network, end_to_end, training
 	FillPrefix string        // network, end_to_end, training: the prefix of FillParam
 
 	Picks map[string][]int // network: which 16 elements s1.gradsum.* samples, by net and key

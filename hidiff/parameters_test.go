@@ -93,6 +93,7 @@ func TestParametersOfModules(t *testing.T) {
 		{"him_biasfree", biasFree, "encoder_level1.him."},
 		{"layer_him", transformer(func(c *hidiff.TransformerConfig) { c.Dim, c.Group, c.Heads[0], c.NumBlocks[0] = 24, 2, 2, 2 }), "encoder_level1."},
 		{"downsample", dim(12), "down1_2."},
+		{"upsample", dim(6), "up2_1."},
 		{"latent_encoder_gelu", encoder(hidiff.LatentEncoderGELU, 2, 6, 1), ""},
 		{"latent_encoder_gelu_stage2", encoder(hidiff.LatentEncoderGELU, 2, 3, 2), ""},
 		{"latent_encoder_lrelu", encoder(hidiff.LatentEncoderLReLU, 2, 6, 1), ""},

@@ -40,14 +40,14 @@ func newTransformer(d *tensor.Device, c TransformerConfig, state *checkpoint.Sta
 	pack := func(s tensor.LinearSpec) *tensor.Linear { return own(&t.mine, tensor.NewLinear(d, s)) }
 	wide := 4 * c.EmbedDim
 	for i, step := range []*pyramidStep{&t.down1, &t.down2} {
-		at := l.at([]string{"down_1", "down_2"}[i])
+		at := l.at("%s", []string{"down_1", "down_2"}[i])
 		step.tokens, step.bias = at.keep("1.weight", &t.mine), at.keep("1.bias", &t.mine)
 		step.channels = pack(at.linear("3", wide, wide, tensor.LinearSpec{}))
 	}
 	dim := [4]int{c.Dim, 2 * c.Dim, 4 * c.Dim, 8 * c.Dim}
 	group := [4]int{c.Group, c.Group / 2, c.Group / 2, 1}
 	layer := func(name string, level, width, blocks int) *basicLayer {
-		return newBasicLayer(l.at(name), c, width, c.Heads[level], blocks, group[level], &t.mine)
+		return newBasicLayer(l.at("%s", name), c, width, c.Heads[level], blocks, group[level], &t.mine)
 	}
 	t.embed = pack(l.conv("patch_embed.proj", c.Dim, c.InpChannels))
 	for i, name := range []string{"encoder_level1", "encoder_level2", "encoder_level3"} {

@@ -24,12 +24,11 @@ struct Params {
     ys: u32,         // stored channels of a pixel of y
     r0: u32,         // residual, in floats, with ys alike
     channels: u32,   // logical outputs
+    act: u32,        // see activation.wgsl
+    add: u32,        // 1 if there is a residual
     slope: f32,
 }
 
-const BIAS: bool = false;
-const ACT: u32 = 0;
-const RESIDUAL: bool = false;
 const STORE: u32 = 0;
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -44,7 +43,7 @@ fn put(row: u32, column: u32, o: u32, value: f32) {
     if (STORE == 0u) {
         let pixel = row * params.width + column;
         var v = value;
-        if (RESIDUAL) { v += residual[params.r0 + pixel * params.ys + o]; }
+        if (params.add == 1u) { v += residual[params.r0 + pixel * params.ys + o]; }
         y[params.y0 + pixel * params.ys + o] = v;
     } else if (STORE == 1u) {
         let inner = params.n / 4u;
@@ -86,20 +85,13 @@ fn conv(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
             let m2 = f32(c + 2u <= last);
             let m3 = f32(c + 3u <= last);
             var i = (group.y * 9u + dy * 3u + dx) * params.c4 * 16u;
-            for (var k = 0u; k < params.c4; k++) {
-                let v0 = m0 * x[i0 + k];
-                let v1 = m1 * x[i1 + k];
-                let v2 = m2 * x[i2 + k];
-                let v3 = m3 * x[i3 + k];
-                let w0 = mat4x4f(panels[i], panels[i + 4u], panels[i + 8u], panels[i + 12u]);
-                let w1 = mat4x4f(panels[i + 1u], panels[i + 5u], panels[i + 9u], panels[i + 13u]);
-                let w2 = mat4x4f(panels[i + 2u], panels[i + 6u], panels[i + 10u], panels[i + 14u]);
-                let w3 = mat4x4f(panels[i + 3u], panels[i + 7u], panels[i + 11u], panels[i + 15u]);
-                a0 += mat4x4f(w0 * v0, w1 * v0, w2 * v0, w3 * v0);
-                a1 += mat4x4f(w0 * v1, w1 * v1, w2 * v1, w3 * v1);
-                a2 += mat4x4f(w0 * v2, w1 * v2, w2 * v2, w3 * v2);
-                a3 += mat4x4f(w0 * v3, w1 * v3, w2 * v3, w3 * v3);
-                i += 16u;
+            for (var k = 0u; k < params.c4 * 4u; k++) {
+                let w = mat4x4f(panels[i], panels[i + 1u], panels[i + 2u], panels[i + 3u]);
+                a0 += (m0 * x[i0 + k / 4u][k % 4u]) * w;
+                a1 += (m1 * x[i1 + k / 4u][k % 4u]) * w;
+                a2 += (m2 * x[i2 + k / 4u][k % 4u]) * w;
+                a3 += (m3 * x[i3 + k / 4u][k % 4u]) * w;
+                i += 4u;
             }
         }
     }
@@ -112,9 +104,7 @@ fn conv(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
         for (var j = 0u; j < 4u; j++) {
             let o = group.y * 16u + j * 4u;
             if (o >= params.n) { continue; }
-            var v = a[j];
-            if (BIAS) { v += epilogue[o / 4u]; }
-            v = activate(ACT, v, params.slope);
+            let v = activate(params.act, a[j] + epilogue[o / 4u], params.slope);
             put(row, column + p, o, v.x);
             put(row, column + p, o + 1u, v.y);
             put(row, column + p, o + 2u, v.z);

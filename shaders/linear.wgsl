@@ -38,16 +38,14 @@ struct Params {
     es: u32,
     panel: u32,     // first panel of this call
     per_window: u32,
+    act: u32,       // before the residual; see activation.wgsl
+    post: u32,      // after the residual
+    add: u32,       // 0 no residual, 1 from residual, 2 y += ...
     slope: f32,     // of LeakyReLU
     eps: f32,
 }
 
 const NORM: u32 = 0;      // 0 none, 1 LayerNorm, 2 LayerNorm without bias and mean subtraction (BiasFree)
-const TAIL: u32 = 0;      // padding lanes in x's last vec4, where NORM must not see them
-const BIAS: bool = false; // add the epilogue's bias
-const ACT: u32 = 0;       // before the residual; see activation
-const POST: u32 = 0;      // after the residual
-const RESIDUAL: u32 = 0;  // 0 none, 1 from residual, 2 y += ...
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x: array<vec4f>;
@@ -68,18 +66,9 @@ const RESIDUAL: u32 = 0;  // 0 none, 1 from residual, 2 y += ...
 // Stats are the pivot and the running sums of one row's shifted values.
 struct Stats { pivot: f32, sum: f32, squares: f32 }
 
-fn shifted(v: vec4f, k: u32, pivot: f32) -> vec4f {
-    if (NORM == 0u) { return v; }
-    var d = v - pivot;
-    if (TAIL > 0u && k + 1u == params.k4) {
-        d = select(d, vec4f(), vec4u(0u, 1u, 2u, 3u) >= vec4u(4u - TAIL));
-    }
-    return d;
-}
-
-fn gather(s: Stats, v: vec4f) -> Stats {
-    if (NORM == 0u) { return s; }
-    return Stats(s.pivot, s.sum + dot(v, vec4f(1.0)), s.squares + dot(v, v));
+// depth is the number of k to go through: LayerNorm must not see padding.
+fn depth() -> u32 {
+    return select(params.k4 * 4u, params.k, NORM != 0u);
 }
 
 // finish turns four products of a row into four outputs, but for the residual.
@@ -91,12 +80,11 @@ fn finish(acc: vec4f, s: Stats, column: u32, e: u32) -> vec4f {
         let centre = select(mean, -s.pivot, NORM == 2u);
         v = rstd * (v - centre * epilogue[e + params.n4 + column]);
     }
-    if (BIAS) { v += epilogue[e + column]; }
-    return activate(ACT, v, params.slope);
+    return activate(params.act, v + epilogue[e + column], params.slope);
 }
 
 fn add_residual(v: vec4f, row: u32, column: u32) -> vec4f {
-    if (RESIDUAL == 1u) { return v + residual[params.r0 + row * params.rs + column]; }
+    if (params.add == 1u) { return v + residual[params.r0 + row * params.rs + column]; }
     return v;
 }
 
@@ -123,21 +111,24 @@ fn start(t: ptr<function, Tile>, first: u32, image: u32) {
     }
 }
 
-// step multiplies four k of four rows by wJ, whose columns are those k and
-// whose rows are outputs 4J to 4J+3.
-fn step(t: ptr<function, Tile>, k: u32, w0: mat4x4f, w1: mat4x4f, w2: mat4x4f, w3: mat4x4f) {
-    let v0 = shifted(x[(*t).x0 + k], k, (*t).s0.pivot);
-    let v1 = shifted(x[(*t).x1 + k], k, (*t).s1.pivot);
-    let v2 = shifted(x[(*t).x2 + k], k, (*t).s2.pivot);
-    let v3 = shifted(x[(*t).x3 + k], k, (*t).s3.pivot);
-    (*t).s0 = gather((*t).s0, v0);
-    (*t).s1 = gather((*t).s1, v1);
-    (*t).s2 = gather((*t).s2, v2);
-    (*t).s3 = gather((*t).s3, v3);
-    (*t).a0 += mat4x4f(w0 * v0, w1 * v0, w2 * v0, w3 * v0);
-    (*t).a1 += mat4x4f(w0 * v1, w1 * v1, w2 * v1, w3 * v1);
-    (*t).a2 += mat4x4f(w0 * v2, w1 * v2, w2 * v2, w3 * v2);
-    (*t).a3 += mat4x4f(w0 * v3, w1 * v3, w2 * v3, w3 * v3);
+// advance multiplies one k of four rows by 16 outputs.
+fn advance(t: ptr<function, Tile>, k: u32, m: mat4x4f) {
+    let k4 = k / 4u;
+    let j = k % 4u;
+    let v0 = x[(*t).x0 + k4][j] - (*t).s0.pivot;
+    let v1 = x[(*t).x1 + k4][j] - (*t).s1.pivot;
+    let v2 = x[(*t).x2 + k4][j] - (*t).s2.pivot;
+    let v3 = x[(*t).x3 + k4][j] - (*t).s3.pivot;
+    (*t).a0 += v0 * m;
+    (*t).a1 += v1 * m;
+    (*t).a2 += v2 * m;
+    (*t).a3 += v3 * m;
+    if (NORM != 0u) {
+        (*t).s0.sum += v0; (*t).s0.squares += v0 * v0;
+        (*t).s1.sum += v1; (*t).s1.squares += v1 * v1;
+        (*t).s2.sum += v2; (*t).s2.squares += v2 * v2;
+        (*t).s3.sum += v3; (*t).s3.squares += v3 * v3;
+    }
 }
 
 @compute @workgroup_size(64)
@@ -147,13 +138,10 @@ fn direct(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) 
     let panel = params.panel + group.y;
     start(&t, first, group.z);
     var i = params.w0 + group.z * params.ws + panel * params.k4 * 16u;
-    for (var k = 0u; k < params.k4; k++) {
-        step(&t, k,
-            mat4x4f(w[i], w[i + 4u], w[i + 8u], w[i + 12u]),
-            mat4x4f(w[i + 1u], w[i + 5u], w[i + 9u], w[i + 13u]),
-            mat4x4f(w[i + 2u], w[i + 6u], w[i + 10u], w[i + 14u]),
-            mat4x4f(w[i + 3u], w[i + 7u], w[i + 11u], w[i + 15u]));
-        i += 16u;
+    let end = depth();
+    for (var k = 0u; k < end; k++) {
+        advance(&t, k, mat4x4f(w[i], w[i + 1u], w[i + 2u], w[i + 3u]));
+        i += 4u;
     }
     let e = params.e0 + group.z * params.es;
     for (var r = 0u; r < 4u; r++) {
@@ -169,35 +157,78 @@ fn direct(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) 
             if (column < params.n4) {
                 var v = add_residual(finish(a[j], s, column, e), row, column);
                 let at = params.y0 + row * params.ys + column;
-                if (RESIDUAL == 2u) { v += y[at]; }
-                y[at] = activate(POST, v, params.slope);
+                if (params.add == 2u) { v += y[at]; }
+                y[at] = activate(params.post, v, params.slope);
             }
         }
     }
 }
 
-fn window_0(t: ptr<function, Tile>, at: u32) { var i = at; for (var k = 0u; k < params.k4; k++) { step(t, k, mat4x4f(w_0[i], w_0[i + 4u], w_0[i + 8u], w_0[i + 12u]), mat4x4f(w_0[i + 1u], w_0[i + 5u], w_0[i + 9u], w_0[i + 13u]), mat4x4f(w_0[i + 2u], w_0[i + 6u], w_0[i + 10u], w_0[i + 14u]), mat4x4f(w_0[i + 3u], w_0[i + 7u], w_0[i + 11u], w_0[i + 15u])); i += 16u; } }
-fn window_1(t: ptr<function, Tile>, at: u32) { var i = at; for (var k = 0u; k < params.k4; k++) { step(t, k, mat4x4f(w_1[i], w_1[i + 4u], w_1[i + 8u], w_1[i + 12u]), mat4x4f(w_1[i + 1u], w_1[i + 5u], w_1[i + 9u], w_1[i + 13u]), mat4x4f(w_1[i + 2u], w_1[i + 6u], w_1[i + 10u], w_1[i + 14u]), mat4x4f(w_1[i + 3u], w_1[i + 7u], w_1[i + 11u], w_1[i + 15u])); i += 16u; } }
-fn window_2(t: ptr<function, Tile>, at: u32) { var i = at; for (var k = 0u; k < params.k4; k++) { step(t, k, mat4x4f(w_2[i], w_2[i + 4u], w_2[i + 8u], w_2[i + 12u]), mat4x4f(w_2[i + 1u], w_2[i + 5u], w_2[i + 9u], w_2[i + 13u]), mat4x4f(w_2[i + 2u], w_2[i + 6u], w_2[i + 10u], w_2[i + 14u]), mat4x4f(w_2[i + 3u], w_2[i + 7u], w_2[i + 11u], w_2[i + 15u])); i += 16u; } }
-fn window_3(t: ptr<function, Tile>, at: u32) { var i = at; for (var k = 0u; k < params.k4; k++) { step(t, k, mat4x4f(w_3[i], w_3[i + 4u], w_3[i + 8u], w_3[i + 12u]), mat4x4f(w_3[i + 1u], w_3[i + 5u], w_3[i + 9u], w_3[i + 13u]), mat4x4f(w_3[i + 2u], w_3[i + 6u], w_3[i + 10u], w_3[i + 14u]), mat4x4f(w_3[i + 3u], w_3[i + 7u], w_3[i + 11u], w_3[i + 15u])); i += 16u; } }
-fn window_4(t: ptr<function, Tile>, at: u32) { var i = at; for (var k = 0u; k < params.k4; k++) { step(t, k, mat4x4f(w_4[i], w_4[i + 4u], w_4[i + 8u], w_4[i + 12u]), mat4x4f(w_4[i + 1u], w_4[i + 5u], w_4[i + 9u], w_4[i + 13u]), mat4x4f(w_4[i + 2u], w_4[i + 6u], w_4[i + 10u], w_4[i + 14u]), mat4x4f(w_4[i + 3u], w_4[i + 7u], w_4[i + 11u], w_4[i + 15u])); i += 16u; } }
-fn window_5(t: ptr<function, Tile>, at: u32) { var i = at; for (var k = 0u; k < params.k4; k++) { step(t, k, mat4x4f(w_5[i], w_5[i + 4u], w_5[i + 8u], w_5[i + 12u]), mat4x4f(w_5[i + 1u], w_5[i + 5u], w_5[i + 9u], w_5[i + 13u]), mat4x4f(w_5[i + 2u], w_5[i + 6u], w_5[i + 10u], w_5[i + 14u]), mat4x4f(w_5[i + 3u], w_5[i + 7u], w_5[i + 11u], w_5[i + 15u])); i += 16u; } }
-fn window_6(t: ptr<function, Tile>, at: u32) { var i = at; for (var k = 0u; k < params.k4; k++) { step(t, k, mat4x4f(w_6[i], w_6[i + 4u], w_6[i + 8u], w_6[i + 12u]), mat4x4f(w_6[i + 1u], w_6[i + 5u], w_6[i + 9u], w_6[i + 13u]), mat4x4f(w_6[i + 2u], w_6[i + 6u], w_6[i + 10u], w_6[i + 14u]), mat4x4f(w_6[i + 3u], w_6[i + 7u], w_6[i + 11u], w_6[i + 15u])); i += 16u; } }
+fn window_0(t: ptr<function, Tile>, at: u32, end: u32) {
+    var i = at;
+    for (var k = 0u; k < end; k++) {
+        advance(t, k, mat4x4f(w_0[i], w_0[i + 1u], w_0[i + 2u], w_0[i + 3u]));
+        i += 4u;
+    }
+}
+fn window_1(t: ptr<function, Tile>, at: u32, end: u32) {
+    var i = at;
+    for (var k = 0u; k < end; k++) {
+        advance(t, k, mat4x4f(w_1[i], w_1[i + 1u], w_1[i + 2u], w_1[i + 3u]));
+        i += 4u;
+    }
+}
+fn window_2(t: ptr<function, Tile>, at: u32, end: u32) {
+    var i = at;
+    for (var k = 0u; k < end; k++) {
+        advance(t, k, mat4x4f(w_2[i], w_2[i + 1u], w_2[i + 2u], w_2[i + 3u]));
+        i += 4u;
+    }
+}
+fn window_3(t: ptr<function, Tile>, at: u32, end: u32) {
+    var i = at;
+    for (var k = 0u; k < end; k++) {
+        advance(t, k, mat4x4f(w_3[i], w_3[i + 1u], w_3[i + 2u], w_3[i + 3u]));
+        i += 4u;
+    }
+}
+fn window_4(t: ptr<function, Tile>, at: u32, end: u32) {
+    var i = at;
+    for (var k = 0u; k < end; k++) {
+        advance(t, k, mat4x4f(w_4[i], w_4[i + 1u], w_4[i + 2u], w_4[i + 3u]));
+        i += 4u;
+    }
+}
+fn window_5(t: ptr<function, Tile>, at: u32, end: u32) {
+    var i = at;
+    for (var k = 0u; k < end; k++) {
+        advance(t, k, mat4x4f(w_5[i], w_5[i + 1u], w_5[i + 2u], w_5[i + 3u]));
+        i += 4u;
+    }
+}
+fn window_6(t: ptr<function, Tile>, at: u32, end: u32) {
+    var i = at;
+    for (var k = 0u; k < end; k++) {
+        advance(t, k, mat4x4f(w_6[i], w_6[i + 1u], w_6[i + 2u], w_6[i + 3u]));
+        i += 4u;
+    }
+}
 
 @compute @workgroup_size(64)
 fn windowed(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
     var t: Tile;
     let first = (group.x * 64u + lane) * 4u;
     start(&t, first, 0u);
+    let end = depth();
     let window = group.y / params.per_window;
     let at = (group.y % params.per_window) * params.k4 * 16u;
-    if (window == 0u) { window_0(&t, at); }
-    if (window == 1u) { window_1(&t, at); }
-    if (window == 2u) { window_2(&t, at); }
-    if (window == 3u) { window_3(&t, at); }
-    if (window == 4u) { window_4(&t, at); }
-    if (window == 5u) { window_5(&t, at); }
-    if (window == 6u) { window_6(&t, at); }
+    if (window == 0u) { window_0(&t, at, end); }
+    if (window == 1u) { window_1(&t, at, end); }
+    if (window == 2u) { window_2(&t, at, end); }
+    if (window == 3u) { window_3(&t, at, end); }
+    if (window == 4u) { window_4(&t, at, end); }
+    if (window == 5u) { window_5(&t, at, end); }
+    if (window == 6u) { window_6(&t, at, end); }
     for (var r = 0u; r < 4u; r++) {
         let row = first + r;
         if (row >= params.rows) { return; }
@@ -211,8 +242,8 @@ fn windowed(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index
             if (column < params.n4) {
                 var v = add_residual(finish(a[j], s, column, params.e0), row, column);
                 let to = params.y0 + row * params.ys + column;
-                if (RESIDUAL == 2u) { v += yw[to]; }
-                yw[to] = activate(POST, v, params.slope);
+                if (params.add == 2u) { v += yw[to]; }
+                yw[to] = activate(params.post, v, params.slope);
             }
         }
     }
@@ -240,8 +271,13 @@ fn tiled(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) l
         for (var i = 0u; i < DEPTH; i++) {
             var v = vec4f();
             if (k0 + i < params.k4) {
-                v = shifted(x[mine + k0 + i], k0 + i, s.pivot);
-                s = gather(s, v);
+                v = x[mine + k0 + i];
+                if (NORM != 0u) {
+                    let padding = vec4u(4u * (k0 + i)) + vec4u(0u, 1u, 2u, 3u) >= vec4u(params.k);
+                    v = select(v - s.pivot, vec4f(), padding);
+                    s.sum += dot(v, vec4f(1.0));
+                    s.squares += dot(v, v);
+                }
             }
             left[(4u * i) * 128u + lane] = v.x;
             left[(4u * i + 1u) * 128u + lane] = v.y;
@@ -283,8 +319,8 @@ fn tiled(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) l
                 if (column < params.n4) {
                     var v = add_residual(finish(acc[2u * r + j], stats, column, e), row, column);
                     let at = params.y0 + row * params.ys + column;
-                    if (RESIDUAL == 2u) { v += y[at]; }
-                    y[at] = activate(POST, v, params.slope);
+                    if (params.add == 2u) { v += y[at]; }
+                    y[at] = activate(params.post, v, params.slope);
                 }
             }
         }

@@ -12,7 +12,7 @@ import (
 )
 
 func Example() {
-	p, err := Load("linear", "direct", Constants{"ACT": 1})
+	p, err := Load("linear", "direct", Constants{"NORM": 1})
 	if err != nil {
 		panic(err)
 	}
@@ -23,15 +23,15 @@ func Example() {
 func TestSpecialisation(t *testing.T) {
 	_, err := Source("linear", Constants{"NO_SUCH": 1})
 	require.ErrorContains(t, err, "NO_SUCH")
-	_, err = Source("linear", Constants{"ACT": 1.5})
-	require.ErrorContains(t, err, "ACT")
+	_, err = Source("linear", Constants{"NORM": 1.5})
+	require.ErrorContains(t, err, "NORM")
 	_, err = Source("no_such", nil)
 	require.ErrorContains(t, err, "no_such")
 	_, err = Load("linear", "no_such", nil)
 	require.ErrorContains(t, err, "no_such")
-	code, err := Source("linear", Constants{"ACT": 2})
+	code, err := Source("linear", Constants{"NORM": 2})
 	require.NoError(t, err)
-	require.Contains(t, code, "const ACT: u32 = 2u;")
+	require.Contains(t, code, "const NORM: u32 = 2u;")
 }
 
 // validator is a program that reads WGSL; absent ones are reported and skipped.

@@ -10,7 +10,8 @@ struct Params {
     channels: u32,
     width: u32,   // of a stored row, in vec4
     x0: u32,      // in vec4
-    y0: u32,}
+    y0: u32,
+}
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x: array<vec4f>;

@@ -77,19 +77,18 @@ func (l *Linear) convolve(x, y *Tensor, b band, c Conv) {
 	d := l.d
 	xv, x0 := x.view()
 	yv, y0 := y.view()
-	rv, r0 := wgpu.Whole(l.epilogue.buffer), 0
+	rv, r0, add := wgpu.Whole(l.epilogue.buffer), 0, 0
 	if c.Residual != nil {
 		rv, r0 = c.Residual.view()
+		add = 1
 	}
 	w := x.shape[2]
 	rows := b.images * (b.y1 - b.y0)
 	top, _ := b.halo(1)
 	first := b.image*b.height + b.y0
 	d.run(call{
-		kernel: d.kernel("conv3x3", "conv", shaders.Constants{
-			"BIAS": l.bias, "ACT": c.Act.Kind, "RESIDUAL": c.Residual != nil, "STORE": int(c.Store),
-		}),
-		params: []any{b.height, w, first, rows, first - top, x.width() / 4, x0, l.n, 4 * y0, y.width(), 4 * r0, l.out, c.Act.Slope},
+		kernel: d.kernel("conv3x3", "conv", shaders.Constants{"STORE": int(c.Store)}),
+		params: []any{b.height, w, first, rows, first - top, x.width() / 4, x0, l.n, 4 * y0, y.width(), 4 * r0, l.out, c.Act.Kind, add, c.Act.Slope},
 		views:  []wgpu.View{xv, {Buffer: l.panels.buffer, Size: l.weightBytes()}, wgpu.Whole(l.epilogue.buffer), rv, yv},
 		groups: [3]int{ceilDiv(rows*ceilDiv(w, 4), 64), l.panelCount(), 1},
 		work:   2 * float64(rows*w) * float64(l.k) * float64(l.n),

@@ -88,10 +88,6 @@ func (l *Linear) multiply(x, y *Tensor, f Fused, image int) {
 	} else {
 		image = 0
 	}
-	tail := (4 - l.in%4) % 4
-	if l.norm == NoNorm {
-		tail = 0
-	}
 	xv, x0 := x.view()
 	yv, y0 := y.view()
 	residual, rv, r0, rs := 0, wgpu.Whole(l.epilogue.buffer), 0, 0
@@ -104,15 +100,13 @@ func (l *Linear) multiply(x, y *Tensor, f Fused, image int) {
 			rs = f.Residual.width() / 4
 		}
 	}
-	c := shaders.Constants{
-		"NORM": int(l.norm), "TAIL": tail, "BIAS": l.bias, "ACT": f.Act.Kind, "POST": f.Post.Kind, "RESIDUAL": residual,
-	}
+	c := shaders.Constants{"NORM": int(l.norm)}
 	panels := l.panelCount()
 	params := func(firstPanel, perWindow int) []any {
 		return []any{
 			rows, l.k / 4, l.n / 4, l.in, x0, x.width() / 4, r0, rs, y0, y.width() / 4,
 			image * panels * l.k * 4, stride * panels * l.k * 4, image * l.n / 2, stride * l.n / 2,
-			firstPanel, perWindow, f.Act.Slope + f.Post.Slope, float32(LayerNormEps),
+			firstPanel, perWindow, f.Act.Kind, f.Post.Kind, residual, f.Act.Slope + f.Post.Slope, float32(LayerNormEps),
 		}
 	}
 	weights := wgpu.View{Buffer: l.panels.buffer, Size: int64(l.images) * l.weightBytes()}

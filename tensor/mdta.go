@@ -93,7 +93,7 @@ func (a *Attention) fold(partials *Tensor, n, dim, c, c4, slots int) *Linear {
 	d := partials.d
 	m := &Linear{
 		d: d, out: dim, in: dim, n: pad4(dim), k: a.Heads * 4 * c4, outParts: 1, inParts: a.Heads,
-		bias: a.OutBias != nil, images: n, shuffle: 1,
+		images: n, shuffle: 1,
 	}
 	m.allocate()
 	bias := a.Out

@@ -52,8 +52,7 @@ type Linear struct {
 	outParts int
 	inParts  int
 	norm     Norm
-	bias     bool // the epilogue's constant is not zero
-	images   int  // sets of weights, one per image; 1 if shared
+	images   int // sets of weights, one per image; 1 if shared
 	shuffle  int
 	panels   *memory
 	epilogue *memory
@@ -64,7 +63,6 @@ func NewLinear(d *Device, s LinearSpec) *Linear {
 	l := &Linear{
 		d: d, out: s.Out, in: s.In, outParts: max(s.OutParts, 1), inParts: max(s.InParts, 1),
 		norm: s.Norm, images: 1, shuffle: max(s.Shuffle, 1),
-		bias: s.Bias != nil || s.Norm == WithBias || s.Modulation != nil,
 	}
 	taps := 1
 	if s.Conv {

@@ -283,10 +283,20 @@ func (d *Device) Wait(ctx context.Context) error {
 	if d.dry {
 		return ctx.Err()
 	}
+	done := make(chan struct{})
 	d.mu.Lock()
 	d.rec.submit(d)
+	d.queue.OnSubmittedWorkDone(func(gpu.QueueWorkDoneStatus) { close(done) })
 	d.mu.Unlock()
-	return d.poll(ctx, func() bool { return d.dev.Poll(false, nil) })
+	return d.poll(ctx, func() bool {
+		d.dev.Poll(false, nil)
+		select {
+		case <-done:
+			return true
+		default:
+			return false
+		}
+	})
 }
 
 // poll drives the device until done reports true. It gives the mutex up

@@ -1,0 +1,197 @@
+// Package cli is the hidiff program. Every command is three things: an options struct, a
+// constructor that only parses into it, and a method of app that only works. Results go to
+// standard output, messages and progress to standard error, and nothing but package main
+// exits, so tests run whole commands in-process:
+//
+//	code := cli.Execute(ctx, []string{"deblur", "photo.jpg", "-m", "weights"}, os.Stdin, os.Stdout, os.Stderr)
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	"golang.org/x/term"
+
+	"hidiff/hidiff"
+)
+
+// Exit codes of the program.
+const (
+	exitOK          = 0
+	exitFailed      = 1   // some or all of the work failed
+	exitUsage       = 2   // the command line cannot be carried out as given
+	exitInterrupted = 130 // Ctrl-C
+)
+
+// Execute runs the command line args (without the program's name) and returns the exit code:
+// 0, 1 where work failed, 2 where the command line is wrong, 130 where ctx was cancelled.
+func Execute(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	a := &app{stdin: stdin, stdout: stdout, stderr: &messages{w: stderr}, open: openModel}
+	if f, ok := stderr.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		a.screen = f
+	}
+	return a.execute(ctx, args)
+}
+
+// app is what all commands share.
+type app struct {
+	stdin   io.Reader
+	stdout  io.Writer
+	stderr  *messages
+	screen  io.Writer // standard error if it is a terminal, else nil
+	verbose bool
+	open    func(w *hidiff.Weights, o hidiff.Options) (restorer, error)
+}
+
+// logger prints warnings, and with -v everything, to standard error.
+func (a *app) logger() *slog.Logger {
+	level := slog.LevelWarn
+	if a.verbose {
+		level = slog.LevelDebug
+	}
+	return slog.New(slog.NewTextHandler(a.stderr, &slog.HandlerOptions{Level: level}))
+}
+
+func (a *app) execute(ctx context.Context, args []string) int {
+	root := newRootCommand(a)
+	root.SetArgs(args)
+	root.SetIn(a.stdin)
+	root.SetOut(a.stdout)
+	root.SetErr(a.stderr)
+	command, err := root.ExecuteContextC(ctx)
+	var usage *usageError
+	switch {
+	case err == nil:
+		return exitOK
+	case ctx.Err() != nil && errors.Is(err, ctx.Err()):
+		fmt.Fprintln(a.stderr, "hidiff: interrupted")
+		return exitInterrupted
+	case errors.As(err, &usage):
+		fmt.Fprintf(a.stderr, "hidiff: %v\nSee '%s --help'.\n", err, command.CommandPath())
+		return exitUsage
+	case !errors.Is(err, errReported):
+		fmt.Fprintf(a.stderr, "hidiff: %v\n", err)
+	}
+	return exitFailed
+}
+
+// errReported is returned by commands that have already said what failed.
+var errReported = errors.New("failed")
+
+// usageError is a mistake on the command line.
+type usageError struct{ message string }
+
+func (e *usageError) Error() string { return e.message }
+
+func usagef(format string, args ...any) error { return &usageError{fmt.Sprintf(format, args...)} }
+
+func newRootCommand(a *app) *cobra.Command {
+	root := &cobra.Command{
+		Use:           "hidiff",
+		Short:         "Deblur photos with HI-Diff on any GPU",
+		Version:       readVersion().Hidiff,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          cobra.ArbitraryArgs,
+		RunE: func(c *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return c.Help()
+			}
+			var names []string
+			for _, sub := range c.Commands() {
+				if sub.IsAvailableCommand() {
+					names = append(names, sub.Name())
+				}
+			}
+			return usagef("there is no command %q%s", args[0], suggestion(args[0], names))
+		},
+	}
+	root.PersistentFlags().BoolVarP(&a.verbose, "verbose", "v", false, "log what is done to standard error")
+	root.SetFlagErrorFunc(flagError)
+	root.AddCommand(
+		newDeblurCommand(a, a.deblur),
+		newGPUsCommand(a, a.gpus),
+		newInfoCommand(a, a.info),
+		newConvertCommand(a, a.convert),
+		newDoctorCommand(a, a.doctor),
+		newVersionCommand(a, a.version),
+		newManCommand(),
+	)
+	return root
+}
+
+// flagError turns what pflag says into a usage error, with a suggestion for a mistyped flag.
+func flagError(c *cobra.Command, err error) error {
+	var unknown *pflag.NotExistError
+	if !errors.As(err, &unknown) || unknown.GetSpecifiedShortnames() != "" {
+		return usagef("%v", err)
+	}
+	var names []string
+	c.Flags().VisitAll(func(f *pflag.Flag) { names = append(names, "--"+f.Name) })
+	name := "--" + unknown.GetSpecifiedName()
+	return usagef("there is no option %s%s", name, suggestion(name, names))
+}
+
+// arguments makes cobra's complaints about positional arguments usage errors.
+func arguments(check cobra.PositionalArgs) cobra.PositionalArgs {
+	return func(c *cobra.Command, args []string) error {
+		if err := check(c, args); err != nil {
+			return usagef("%v", err)
+		}
+		return nil
+	}
+}
+
+// suggestion is ": did you mean x?" for the nearest of the names, if one is near.
+func suggestion(word string, names []string) string {
+	best, least := "", 3
+	for _, name := range names {
+		d := distance(strings.ToLower(word), name)
+		if strings.HasPrefix(name, word) {
+			d = min(d, 1)
+		}
+		if d < least {
+			best, least = name, d
+		}
+	}
+	if best == "" {
+		return ""
+	}
+	return fmt.Sprintf(": did you mean %s?", best)
+}
+
+// distance is Levenshtein's.
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			change := diagonal
+			if a[i] != b[j] {
+				change++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(change, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
+}
+
+// printJSON writes one line.
+func printJSON(w io.Writer, v any) error {
+	e := json.NewEncoder(w)
+	e.SetEscapeHTML(false)
+	return e.Encode(v)
+}

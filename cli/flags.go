@@ -1,0 +1,112 @@
+package cli
+
+import (
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"hidiff/hidiff"
+	"hidiff/wgpu"
+)
+
+// byteSize is an option such as 1.5GiB, 1500M or 2g. Units are powers of 1024.
+type byteSize int64
+
+func (b *byteSize) Type() string { return "size" }
+
+func (b *byteSize) String() string {
+	if *b == 0 {
+		return ""
+	}
+	return wgpu.FormatBytes(int64(*b))
+}
+
+var sizePattern = regexp.MustCompile(`(?i)^([0-9]+(?:\.[0-9]+)?) ?(?:([KMGT])i?)?B?$`)
+
+func (b *byteSize) Set(text string) error {
+	m := sizePattern.FindStringSubmatch(text)
+	if m == nil {
+		return fmt.Errorf("%q is no size: write 1.5GiB, 1500M or a number of bytes", text)
+	}
+	value, err := strconv.ParseFloat(m[1], 64)
+	if m[2] != "" {
+		value *= math.Pow(1024, float64(1+strings.Index("KMGT", strings.ToUpper(m[2]))))
+	}
+	if err != nil || value >= 1<<62 {
+		return fmt.Errorf("%q is more than any GPU has", text)
+	}
+	*b = byteSize(value)
+	return nil
+}
+
+// workers is how many goroutines decode and how many encode: N, or load:proc:save as the
+// ncnn tools write it, where proc has no meaning here: the GPU works on one photo at a time.
+type workers struct{ decode, encode int }
+
+func (w *workers) Type() string { return "N" }
+
+func (w *workers) String() string {
+	if w.decode == w.encode {
+		return strconv.Itoa(w.decode)
+	}
+	return fmt.Sprintf("%d:1:%d", w.decode, w.encode)
+}
+
+func (w *workers) Set(text string) error {
+	parts := strings.Split(text, ":")
+	numbers := make([]int, len(parts))
+	for i, part := range parts {
+		n, err := strconv.Atoi(part)
+		if err != nil || n < 1 || n > 256 || (len(parts) != 1 && len(parts) != 3) {
+			return fmt.Errorf("%q is no number of workers: write N or load:proc:save, each from 1 to 256", text)
+		}
+		numbers[i] = n
+	}
+	*w = workers{numbers[0], numbers[len(numbers)-1]}
+	return nil
+}
+
+// addGPUFlag adds -g, which completes to adapters.
+func addGPUFlag(c *cobra.Command, gpu *string) {
+	c.Flags().StringVarP(gpu, "gpu", "g", "", "GPU: number or part of a name, as 'hidiff gpus' lists them (default: the first)")
+	must(c.RegisterFlagCompletionFunc("gpu", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+		var names []string
+		for _, adapter := range wgpu.Adapters() {
+			names = append(names, fmt.Sprintf("%d\t%s", adapter.Index, adapter.Name), adapter.Name)
+		}
+		return names, cobra.ShellCompDirectiveNoFileComp
+	}))
+}
+
+// must is for what fails only by a mistake in this package, such as a misspelt flag name.
+func must(err error) {
+	if err != nil {
+		panic(err)
+	}
+}
+
+// weightsHelp says what a command takes for weights.
+const weightsHelp = "a .safetensors or .pth file, or a folder of them; repeat it for net_g, net_le_dm and net_d"
+
+// defaultModel returns the weights to use where none are named.
+func defaultModel() ([]string, error) {
+	if paths := filepath.SplitList(os.Getenv("HIDIFF_MODEL")); len(paths) > 0 {
+		return paths, nil
+	}
+	return nil, usagef("no weights: name them with -m (%s), or in the environment variable HIDIFF_MODEL", weightsHelp)
+}
+
+// openModel prepares weights on a GPU.
+func openModel(w *hidiff.Weights, o hidiff.Options) (restorer, error) {
+	m, err := hidiff.NewModel(w, o)
+	if err != nil {
+		return nil, err
+	}
+	return m, nil
+}

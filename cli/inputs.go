@@ -1,0 +1,282 @@
+package cli
+
+import (
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"hidiff/hidiff/photo"
+)
+
+// stdio is the name of standard input and output on the command line.
+const stdio = "-"
+
+// job is one photo on its way.
+type job struct {
+	input, output string // paths, or stdio
+	name          string // the path below the folder it was found in, else the base name; seeds its noise
+	format        photo.Format
+	data          []byte // of standard input, once read
+	info          photo.Info
+	skip          bool  // the output exists
+	err           error // found before the work began
+}
+
+// label names the photo in messages.
+func (j *job) label() string {
+	if j.input == stdio {
+		return "standard input"
+	}
+	return j.input
+}
+
+func (j *job) pixels() int64 { return int64(j.info.Width) * int64(j.info.Height) }
+
+// jobs finds the photos and decides where each result goes. Photos that are not there become
+// jobs that have failed; what could overwrite a photo is a usage error.
+func (o *deblurOptions) jobs() ([]*job, error) {
+	f := finder{recursive: o.Recursive, seen: map[string]bool{}}
+	if o.Output == "" {
+		f.ownSuffix = o.Suffix
+	} else if o.Output != stdio {
+		f.outputRoot = identity(o.Output)
+	}
+	for _, arg := range o.Inputs {
+		if err := f.add(arg); err != nil {
+			return nil, err
+		}
+	}
+	intoFile := o.Output == stdio
+	if info, err := os.Stat(o.Output); o.Output != "" && !intoFile {
+		exists := err == nil && info.IsDir()
+		intoFile = !exists && !os.IsPathSeparator(o.Output[len(o.Output)-1]) && !f.several
+	}
+	if intoFile && len(f.jobs) != 1 {
+		return nil, usagef("%d photos cannot go into one output: give a folder with -o", len(f.jobs))
+	}
+	for _, j := range f.jobs {
+		if j.err != nil {
+			continue
+		}
+		if err := o.place(j, intoFile); err != nil {
+			return nil, err
+		}
+	}
+	return f.jobs, refuseOverwrites(f.jobs)
+}
+
+// place sets a job's output and format.
+func (o *deblurOptions) place(j *job, intoFile bool) error {
+	j.format = o.Format
+	if o.Output == stdio || (o.Output == "" && j.input == stdio) {
+		j.output = stdio // in the input's format, known when its header is read
+		return nil
+	}
+	if intoFile {
+		named, ok := photo.FormatOf(o.Output)
+		switch {
+		case !ok && o.Format == "":
+			return usagef("-o %s has the extension of no image format: use .png, .jpg, .tif, .webp or .bmp, or end it with / for a folder", o.Output)
+		case ok && o.Format != "" && named != o.Format:
+			return usagef("-o %s and -f %s differ: leave out -f, or change the extension", o.Output, o.Format)
+		case ok:
+			j.format = named
+		}
+		j.output = o.Output
+		return nil
+	}
+	if j.input == stdio {
+		return usagef("where should the photo from standard input go? Give a file with -o, or - for standard output")
+	}
+	ext := filepath.Ext(j.input)
+	kept, ok := photo.FormatOf(ext)
+	if j.format == "" {
+		if j.format = kept; !ok || kept == photo.BMP {
+			j.format = photo.PNG
+		}
+	}
+	if kept != j.format {
+		ext = extensions[j.format]
+	}
+	dir, base := filepath.Dir(j.input), filepath.Base(j.input)
+	if o.Output != "" {
+		dir = filepath.Join(o.Output, filepath.Dir(filepath.FromSlash(j.name)))
+	}
+	j.output = filepath.Join(dir, strings.TrimSuffix(base, filepath.Ext(base))+o.Suffix+ext)
+	return nil
+}
+
+var extensions = map[photo.Format]string{photo.PNG: ".png", photo.JPEG: ".jpg", photo.TIFF: ".tif", photo.WebP: ".webp", photo.BMP: ".bmp"}
+
+// refuseOverwrites makes sure that no result replaces an input or another result.
+func refuseOverwrites(jobs []*job) error {
+	inputs, outputs := map[string]string{}, map[string]string{}
+	for _, j := range jobs {
+		if j.input != stdio {
+			inputs[identity(j.input)] = j.input
+		}
+	}
+	for _, j := range jobs {
+		if j.output == "" || j.output == stdio {
+			continue
+		}
+		at := identity(j.output)
+		if input, ok := inputs[at]; ok {
+			return usagef("the result would overwrite the photo %s: choose another -o or --suffix", input)
+		}
+		in, err1 := os.Stat(j.input)
+		out, err2 := os.Stat(j.output) // on file systems that ignore case, or through hard links
+		if err1 == nil && err2 == nil && os.SameFile(in, out) {
+			return usagef("the result would overwrite the photo %s: choose another -o or --suffix", j.input)
+		}
+		if other, ok := outputs[at]; ok {
+			return usagef("%s and %s would both become %s: deblur them into different folders", other, j.input, j.output)
+		}
+		outputs[at] = j.input
+	}
+	return nil
+}
+
+// identity is the absolute path without symbolic links, as far as it exists.
+func identity(path string) string {
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return filepath.Clean(path)
+	}
+	if real, err := filepath.EvalSymlinks(abs); err == nil {
+		return real
+	}
+	parent := filepath.Dir(abs)
+	if parent == abs {
+		return abs
+	}
+	return filepath.Join(identity(parent), filepath.Base(abs))
+}
+
+// finder collects photos, each once.
+type finder struct {
+	recursive  bool
+	outputRoot string // not to be searched: results
+	ownSuffix  string // of results that earlier runs left beside the inputs
+	jobs       []*job
+	seen       map[string]bool
+	matches    int  // also of photos seen before
+	several    bool // a folder or a pattern was given, or more than one file
+}
+
+func (f *finder) add(arg string) error {
+	if arg == stdio {
+		if f.seen[stdio] {
+			return usagef("standard input can be read only once")
+		}
+		f.found(stdio, "")
+		return nil
+	}
+	info, err := os.Stat(arg)
+	switch {
+	case err == nil && info.IsDir():
+		f.several = true
+		return f.folder(arg)
+	case err == nil:
+		f.found(arg, filepath.Base(arg))
+		return nil
+	case strings.ContainsAny(arg, "*?["):
+		f.several = true
+		return f.pattern(arg)
+	}
+	f.failed(arg, notFound(arg, err))
+	return nil
+}
+
+func (f *finder) failed(path string, err error) {
+	f.matches++
+	f.jobs = append(f.jobs, &job{input: path, err: err})
+	f.several = f.several || len(f.jobs) > 1
+}
+
+func (f *finder) found(path, name string) {
+	f.matches++
+	key := stdio
+	if path != stdio {
+		key = identity(path)
+	}
+	if f.seen[key] {
+		return
+	}
+	f.seen[key] = true
+	f.jobs = append(f.jobs, &job{input: path, name: name})
+	f.several = f.several || len(f.jobs) > 1
+}
+
+// pattern adds what a pattern that the shell did not expand matches.
+func (f *finder) pattern(pattern string) error {
+	matches, err := filepath.Glob(pattern)
+	if err != nil {
+		return usagef("%s is no valid pattern", pattern)
+	}
+	before := f.matches
+	for _, path := range matches {
+		info, err := os.Stat(path)
+		switch {
+		case err != nil || f.isResult(path):
+		case info.IsDir() && f.recursive:
+			if err := f.folder(path); err != nil {
+				return err
+			}
+		case !info.IsDir() && isPhoto(path):
+			f.found(path, filepath.Base(path))
+		}
+	}
+	if f.matches == before {
+		f.failed(pattern, fmt.Errorf("%s: no photo matches", pattern))
+	}
+	return nil
+}
+
+// folder adds the photos of a folder. Hidden files are left out.
+func (f *finder) folder(root string) error {
+	before, given := f.matches, root
+	root += string(filepath.Separator) // so that a link to a folder is followed
+	err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
+		hidden := path != root && strings.HasPrefix(entry.Name(), ".")
+		switch {
+		case err != nil:
+			f.failed(path, err)
+			return nil
+		case entry.IsDir():
+			if path != root && (hidden || !f.recursive || identity(path) == f.outputRoot) {
+				return fs.SkipDir
+			}
+			return nil
+		case hidden || !isPhoto(path) || f.isResult(path):
+			return nil
+		}
+		if info, err := os.Stat(path); err != nil || !info.Mode().IsRegular() { // follows links to files
+			return nil
+		}
+		name, err := filepath.Rel(root, path)
+		f.found(path, filepath.ToSlash(name))
+		return err
+	})
+	if err == nil && f.matches == before {
+		hint := ""
+		if !f.recursive {
+			hint = " (its subfolders are searched with -r)"
+		}
+		f.failed(given, fmt.Errorf("%s: the folder holds no photo%s", given, hint))
+	}
+	return err
+}
+
+func isPhoto(path string) bool {
+	_, ok := photo.FormatOf(path)
+	return ok
+}
+
+// isResult reports whether an earlier run wrote this file beside its input.
+func (f *finder) isResult(path string) bool {
+	stem := strings.TrimSuffix(filepath.Base(path), filepath.Ext(path))
+	return f.ownSuffix != "" && strings.HasSuffix(stem, f.ownSuffix)
+}

@@ -1,0 +1,72 @@
+package cli
+
+import (
+	"fmt"
+
+	"hidiff/wgpu"
+)
+
+// planLine is a line of --plan --json. Sizes are in bytes.
+type planLine struct {
+	Input      string `json:"input"`
+	Width      int    `json:"width,omitempty"`
+	Height     int    `json:"height,omitempty"`
+	Exact      bool   `json:"exact"`
+	Bands      int    `json:"bands,omitempty"`
+	Offload    bool   `json:"offload"`
+	Peak       int64  `json:"peak_memory,omitempty"`
+	Weights    int64  `json:"weights_memory,omitempty"`
+	Budget     int64  `json:"memory_budget,omitempty"`
+	Dispatches int64  `json:"dispatches,omitempty"`
+	Error      string `json:"error,omitempty"`
+}
+
+// printPlans prints how each photo would be restored.
+func (a *app) printPlans(engine restorer, o *deblurOptions, jobs []*job) error {
+	var failed error
+	for _, j := range jobs {
+		line := planLine{Input: j.input, Width: j.info.Width, Height: j.info.Height}
+		err := j.err
+		if err == nil {
+			p, planErr := engine.Plan(j.info.Width, j.info.Height, o.restore(j.name))
+			line.Exact, line.Bands, line.Offload = p.Exact, p.Bands, p.Offload
+			line.Peak, line.Weights, line.Budget, line.Dispatches = p.Peak, p.Weights, p.Budget, p.Dispatches
+			if err = planErr; err != nil {
+				err = fmt.Errorf("%s: %w", j.label(), err)
+			}
+		}
+		if err != nil {
+			failed = errReported
+			line.Error = err.Error()
+		}
+		switch {
+		case o.JSON:
+			if err := printJSON(a.stdout, line); err != nil {
+				return err
+			}
+		case err != nil:
+			fmt.Fprintf(a.stderr, "error: %v\n", err)
+		default:
+			fmt.Fprintln(a.stdout, line)
+		}
+	}
+	return failed
+}
+
+func (l planLine) String() string {
+	how, bands, where, bound := "exact", "whole", "", "no memory limit"
+	if !l.Exact {
+		how = "in tiles, inexact"
+	}
+	if l.Bands > 1 {
+		bands = fmt.Sprintf("in up to %d bands", l.Bands)
+	}
+	if l.Offload {
+		where = ", feature maps in host memory"
+	}
+	if l.Budget > 0 {
+		bound = "of " + wgpu.FormatBytes(l.Budget)
+	}
+	return fmt.Sprintf("%s: %d×%d, %s, %s%s; GPU memory %s at most, %s of it weights (%s); %d dispatches",
+		l.Input, l.Width, l.Height, how, bands, where, wgpu.FormatBytes(l.Peak), wgpu.FormatBytes(l.Weights), bound, l.Dispatches)
+}

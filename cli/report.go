@@ -1,0 +1,240 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"github.com/vbauerster/mpb/v8"
+	"github.com/vbauerster/mpb/v8/decor"
+)
+
+// event is what happens to a photo, and a line of --json.
+type event struct {
+	Event    string  `json:"event"` // start, progress, warning, done, skipped or error
+	Input    string  `json:"input"`
+	Output   string  `json:"output,omitempty"`
+	Width    int     `json:"width,omitempty"`
+	Height   int     `json:"height,omitempty"`
+	Fraction float64 `json:"fraction,omitempty"`
+	Seconds  float64 `json:"seconds,omitempty"`
+	Message  string  `json:"message,omitempty"`
+	Error    string  `json:"error,omitempty"`
+
+	job *job
+}
+
+// summary is the last line of --json.
+type summary struct {
+	Event    string  `json:"event"`
+	Photos   int     `json:"photos"`
+	Restored int     `json:"restored"`
+	Failed   int     `json:"failed"`
+	Skipped  int     `json:"skipped"`
+	Seconds  float64 `json:"seconds"`
+}
+
+// listener shows events. It is called by one goroutine at a time.
+type listener interface {
+	begin(jobs []*job) // those that are left to do
+	event(e event, s summary)
+	close(s summary)
+}
+
+// report counts what happens and passes it on.
+type report struct {
+	mu       sync.Mutex
+	to       listener
+	sum      summary
+	start    time.Time
+	fraction float64 // last passed on
+}
+
+func (a *app) newReport(o *deblurOptions, jobs []*job) *report {
+	r := &report{sum: summary{Event: "summary", Photos: len(jobs)}, start: time.Now()}
+	switch {
+	case !o.JSON:
+		r.to = &console{out: a.stderr, screen: a.screen, at: map[*job]int64{}}
+	case len(jobs) == 1 && jobs[0].output == stdio:
+		r.to = jsonLines{a.stderr}
+	default:
+		r.to = jsonLines{a.stdout}
+	}
+	return r
+}
+
+func (r *report) begin(jobs []*job) {
+	r.mu.Lock()
+	r.to.begin(jobs)
+	r.mu.Unlock()
+	for _, j := range jobs {
+		if lost := j.loses(); lost != "" {
+			r.add(j, event{Event: "warning", Message: lost})
+		}
+	}
+}
+
+// loses says what the output's format cannot hold, or nothing.
+func (j *job) loses() string {
+	alpha := j.info.Alpha && !j.format.KeepsAlpha()
+	depth := j.info.Depth == 16 && !j.format.KeepsDepth16()
+	what := "transparency and 16 bits a sample are"
+	switch {
+	case !alpha && !depth:
+		return ""
+	case !depth:
+		what = "transparency is"
+	case !alpha:
+		what = "16 bits a sample are"
+	}
+	return fmt.Sprintf("%s: %s lost in %s: -f png keeps everything", j.label(), what, j.format)
+}
+
+func (r *report) started(j *job) { r.add(j, event{Event: "start"}) }
+
+func (r *report) done(j *job, took time.Duration) {
+	r.add(j, event{Event: "done", Seconds: took.Seconds()})
+}
+
+func (r *report) skipped(j *job) { r.add(j, event{Event: "skipped"}) }
+
+func (r *report) failed(j *job, err error) { r.add(j, event{Event: "error", Error: err.Error()}) }
+
+func (r *report) progress(j *job, fraction float64) {
+	r.add(j, event{Event: "progress", Fraction: fraction})
+}
+
+func (r *report) add(j *job, e event) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch e.Event {
+	case "start":
+		r.fraction = 0
+	case "progress":
+		if e.Fraction < r.fraction+0.01 {
+			return
+		}
+		r.fraction = e.Fraction
+	case "done":
+		r.sum.Restored++
+	case "skipped":
+		r.sum.Skipped++
+	case "error":
+		r.sum.Failed++
+	}
+	e.job, e.Input, e.Output, e.Width, e.Height = j, j.input, j.output, j.info.Width, j.info.Height
+	r.to.event(e, r.sum)
+}
+
+func (r *report) close() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.sum.Seconds = time.Since(r.start).Seconds()
+	r.to.close(r.sum)
+}
+
+func (r *report) failures() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.sum.Failed
+}
+
+func (r *report) finished() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.sum.Restored + r.sum.Failed + r.sum.Skipped
+}
+
+// jsonLines is --json.
+type jsonLines struct{ w io.Writer }
+
+func (l jsonLines) begin([]*job)             {}
+func (l jsonLines) event(e event, _ summary) { l.print(e) }
+func (l jsonLines) close(s summary)          { l.print(s) }
+
+// print drops a failure to write: there is nowhere left to report it.
+func (l jsonLines) print(v any) { _ = printJSON(l.w, v) }
+
+// console prints a line for every photo, on terminals above a progress bar over all pixels.
+type console struct {
+	out      *messages
+	screen   io.Writer // the terminal; nil where there is none
+	progress *mpb.Progress
+	bar      *mpb.Bar
+	at       map[*job]int64 // pixels done
+	pixels   int64          // their sum
+}
+
+func (c *console) begin(jobs []*job) {
+	total := int64(0)
+	for _, j := range jobs {
+		total += j.pixels()
+	}
+	if c.screen == nil || total == 0 {
+		return
+	}
+	c.progress = mpb.New(mpb.WithOutput(c.screen), mpb.WithAutoRefresh())
+	c.bar = c.progress.AddBar(total, mpb.BarRemoveOnComplete(),
+		mpb.PrependDecorators(decor.Name("deblurring"), decor.Percentage(decor.WC{W: 5})),
+		mpb.AppendDecorators(decor.AverageETA(decor.ET_STYLE_GO), decor.Name(" left")))
+	c.out.redirect(c.progress)
+}
+
+func (c *console) event(e event, s summary) {
+	switch e.Event {
+	case "progress":
+		c.advance(e.job, e.Fraction)
+	case "warning":
+		fmt.Fprintf(c.out, "warning: %s\n", e.Message)
+	case "done":
+		c.advance(e.job, 1)
+		fmt.Fprintf(c.out, "%s%s → %s (%d×%d, %.1f s)\n", count(s), e.job.label(), outputLabel(e.job), e.Width, e.Height, e.Seconds)
+	case "skipped":
+		fmt.Fprintf(c.out, "%s%s: skipped, %s exists\n", count(s), e.job.label(), e.Output)
+	case "error":
+		c.advance(e.job, 1)
+		fmt.Fprintf(c.out, "%serror: %s\n", count(s), e.Error)
+	}
+}
+
+func outputLabel(j *job) string {
+	if j.output == stdio {
+		return "standard output"
+	}
+	return j.output
+}
+
+// count is [2/10].
+func count(s summary) string {
+	return fmt.Sprintf("[%d/%d] ", s.Restored+s.Failed+s.Skipped, s.Photos)
+}
+
+// advance moves the bar. A photo that failed is done: nothing is left to do for it.
+func (c *console) advance(j *job, fraction float64) {
+	now := int64(fraction * float64(j.pixels()))
+	c.pixels += now - c.at[j]
+	c.at[j] = now
+	if c.bar != nil {
+		c.bar.SetCurrent(c.pixels)
+	}
+}
+
+func (c *console) close(s summary) {
+	if c.bar != nil {
+		c.bar.Abort(true) // takes it off the screen
+		c.progress.Wait()
+		c.out.redirect(c.screen)
+	}
+	if s.Photos == 1 {
+		return
+	}
+	fmt.Fprintf(c.out, "restored %d of %d photos", s.Restored, s.Photos)
+	if s.Skipped > 0 {
+		fmt.Fprintf(c.out, ", %d skipped", s.Skipped)
+	}
+	if s.Failed > 0 {
+		fmt.Fprintf(c.out, ", %d failed", s.Failed)
+	}
+	fmt.Fprintln(c.out)
+}

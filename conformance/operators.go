@@ -1,0 +1,215 @@
+package conformance
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"hidiff/tensor"
+)
+
+// Operator runs one operator on a device, with inputs and output in PyTorch's
+// layout.
+type Operator struct {
+	Name string // as in the fixtures' metadata and package ref
+	run  func(b *bench) Tensor
+}
+
+// LookupOperator returns the row of that name from [Operators].
+func LookupOperator(name string) (Operator, bool) {
+	i, ok := slices.BinarySearchFunc(Operators, name, func(o Operator, name string) int { return strings.Compare(o.Name, name) })
+	if !ok {
+		return Operator{}, false
+	}
+	return Operators[i], true
+}
+
+// Run uploads the inputs, runs the operator and reads the result back. Misuse
+// and failures of the device are errors.
+func (o Operator) Run(ctx context.Context, d *tensor.Device, in map[string]Tensor, attrs map[string]float64) (out Tensor, err error) {
+	defer tensor.Catch(&err)
+	b := &bench{ctx: ctx, d: d, in: in, attrs: attrs}
+	defer b.release()
+	out = o.run(b)
+	if b.err != nil {
+		return Tensor{}, fmt.Errorf("%s: %w", o.Name, b.err)
+	}
+	return out, nil
+}
+
+// RunOp runs a fixture of [KindOp] on a device and compares with its output.
+func RunOp(ctx context.Context, d *tensor.Device, f *Fixture) (Diff, error) {
+	o, ok := LookupOperator(f.Op)
+	if !ok {
+		return Diff{}, fmt.Errorf("fixture %s: the device has no operator %q", f.Path, f.Op)
+	}
+	want, err := f.Tensor("out")
+	if err != nil {
+		return Diff{}, err
+	}
+	got, err := o.Run(ctx, d, f.Under("in."), f.Attrs)
+	if err != nil {
+		return Diff{}, fmt.Errorf("fixture %s: %w", f.Path, err)
+	}
+	return Compare(got.Data, want.Data, got.Shape, want.Shape)
+}
+
+// Operators lists every operator of the fixtures that the device has by itself,
+// sorted by name.
+var Operators = []Operator{
+	{"adaptive_avg_pool", func(b *bench) Tensor { return b.nchw(tensor.AdaptiveAvgPool(b.image("x"), b.integer("out"))) }},
+	{"add", func(b *bench) Tensor { return b.plain(tensor.Add(b.rows("a"), b.rows("b"))) }},
+	{"charbonnier_loss", func(b *bench) Tensor {
+		return b.plain(tensor.CharbonnierLoss(b.rows("a"), b.rows("b"), b.attr("eps"), tensor.MeanOf, 1))
+	}},
+	{"clamp", func(b *bench) Tensor {
+		return b.plain(tensor.Clamp(b.rows("x"), float32(b.attr("lo")), float32(b.attr("hi"))))
+	}},
+	{"concat_channel", func(b *bench) Tensor { return b.nchw(tensor.Concat(b.image("a"), b.image("b"))) }},
+	{"conv1x1", func(b *bench) Tensor {
+		return b.nchw(b.linear(tensor.LinearSpec{}).Apply(b.image("x"), tensor.Fused{}))
+	}},
+	{"conv3x3", func(b *bench) Tensor {
+		return b.nchw(b.linear(tensor.LinearSpec{Conv: true}).Conv3x3(b.image("x"), tensor.Conv{}))
+	}},
+	{"dwconv3x3", func(b *bench) Tensor {
+		w := tensor.NewDepthwise(b.d, b.size("w", 0), 1, b.parameter("w"), b.parameter("b"))
+		b.releases = append(b.releases, w.Release)
+		return b.nchw(w.Apply(b.image("x")))
+	}},
+	{"gelu", func(b *bench) Tensor { return b.plain(tensor.Activate(b.rows("x"), tensor.GELU)) }},
+	{"gelu_gate", func(b *bench) Tensor { return b.nchw(tensor.GELUGate(b.imageParts("x", 2))) }},
+	{"l1_loss", func(b *bench) Tensor { return b.plain(tensor.L1Loss(b.rows("a"), b.rows("b"), tensor.MeanOf, 1)) }},
+	{"l2_normalize", func(b *bench) Tensor { return b.plain(tensor.L2Normalize(b.rows("x"), float32(b.attr("eps")))) }},
+	{"layernorm_channel", func(b *bench) Tensor {
+		return b.nchw(tensor.LayerNorm(b.image("x"), tensor.WithBias, b.parameter("w"), b.parameter("b")))
+	}},
+	{"layernorm_channel_biasfree", func(b *bench) Tensor {
+		return b.nchw(tensor.LayerNorm(b.image("x"), tensor.BiasFree, b.parameter("w"), nil))
+	}},
+	{"layernorm_last", func(b *bench) Tensor {
+		return b.plain(tensor.LayerNorm(b.rows("x"), tensor.WithBias, b.parameter("w"), b.parameter("b")))
+	}},
+	{"leaky_relu", func(b *bench) Tensor {
+		return b.plain(tensor.Activate(b.rows("x"), tensor.LeakyReLU(float32(b.attr("slope")))))
+	}},
+	{"linear", func(b *bench) Tensor {
+		return b.plain(b.linear(tensor.LinearSpec{}).Apply(b.rows("x"), tensor.Fused{}))
+	}},
+	{"matmul_nn", func(b *bench) Tensor { return b.plain(tensor.MatMul(b.rows("a"), b.rows("b"), false, false)) }},
+	{"matmul_nt", func(b *bench) Tensor { return b.plain(tensor.MatMul(b.rows("a"), b.rows("b"), false, true)) }},
+	{"matmul_tn", func(b *bench) Tensor { return b.plain(tensor.MatMul(b.rows("a"), b.rows("b"), true, false)) }},
+	{"mean", func(b *bench) Tensor { return b.plain(tensor.Mean(b.rows("x"))) }},
+	{"mse_loss", func(b *bench) Tensor { return b.plain(tensor.MSELoss(b.rows("a"), b.rows("b"), tensor.MeanOf, 1)) }},
+	{"mul", func(b *bench) Tensor { return b.plain(tensor.Mul(b.rows("a"), b.rows("b"))) }},
+	{"pixel_shuffle", func(b *bench) Tensor { return b.nchw(tensor.PixelShuffle(b.image("x"), b.integer("r"))) }},
+	{"pixel_unshuffle", func(b *bench) Tensor { return b.nchw(tensor.PixelUnshuffle(b.integer("r"), b.image("x"))) }},
+	{"reflect_pad_right_bottom", func(b *bench) Tensor {
+		return b.nchw(tensor.ReflectPad(b.image("x"), b.integer("right"), b.integer("bottom")))
+	}},
+	{"scale_shift_channel", func(b *bench) Tensor {
+		return b.nchw(tensor.ScaleShift(b.image("x"), b.rows("k"), b.rows("s")))
+	}},
+	{"softmax", func(b *bench) Tensor { return b.plain(tensor.Softmax(b.rows("x"))) }},
+}
+
+// bench is one run of an operator: it converts between PyTorch's layout and the
+// device's, keeps what is to be released, and the first error.
+type bench struct {
+	ctx      context.Context
+	d        *tensor.Device
+	in       map[string]Tensor
+	attrs    map[string]float64
+	releases []func()
+	err      error
+}
+
+func (b *bench) release() {
+	for _, f := range b.releases {
+		f()
+	}
+}
+
+func (b *bench) keep(t *tensor.Tensor) *tensor.Tensor {
+	b.releases = append(b.releases, t.Release)
+	return t
+}
+
+// input returns an input that must be there.
+func (b *bench) input(name string, axes int) Tensor {
+	t, ok := b.in[name]
+	if !ok || len(t.Shape) < axes {
+		panic(&tensor.ShapeError{Op: "input", Arg: name, Want: fmt.Sprintf("at least %d axes", axes), Got: t.Shape})
+	}
+	return t
+}
+
+// rows uploads an input as it is: its last axis are the channels.
+func (b *bench) rows(name string) *tensor.Tensor {
+	t := b.input(name, 1)
+	return b.keep(tensor.From(b.d, t.Data, t.Shape...))
+}
+
+// image uploads an input [B, C, H, W].
+func (b *bench) image(name string) *tensor.Tensor { return b.imageParts(name, 1) }
+
+func (b *bench) imageParts(name string, parts int) *tensor.Tensor {
+	t := b.input(name, 4)
+	n, c, h, w := t.Shape[0], t.Shape[1], t.Shape[2], t.Shape[3]
+	values := make([]float32, len(t.Data))
+	for i, v := range t.Data {
+		at := i / (h * w)
+		values[((at/c)*h*w+i%(h*w))*c+at%c] = v
+	}
+	return b.keep(tensor.FromParts(b.d, values, parts, n, h, w, c))
+}
+
+// parameter uploads an input as a parameter, or returns nil where it is absent.
+func (b *bench) parameter(name string) *tensor.Parameter {
+	t, ok := b.in[name]
+	if !ok {
+		return nil
+	}
+	return b.keep(tensor.NewParameter(b.d, t.Data))
+}
+
+// linear packs the inputs w and b.
+func (b *bench) linear(s tensor.LinearSpec) *tensor.Linear {
+	s.Out, s.In = b.size("w", 0), b.size("w", 1)
+	s.Weight, s.Bias = b.parameter("w"), b.parameter("b")
+	l := tensor.NewLinear(b.d, s)
+	b.releases = append(b.releases, l.Release)
+	return l
+}
+
+func (b *bench) size(name string, axis int) int { return b.input(name, axis+1).Shape[axis] }
+
+func (b *bench) attr(name string) float64 {
+	v, ok := b.attrs[name]
+	if !ok && b.err == nil {
+		b.err = fmt.Errorf("attribute %s is missing", name)
+	}
+	return v
+}
+
+func (b *bench) integer(name string) int { return int(b.attr(name)) }
+
+// plain reads a result as it is.
+func (b *bench) plain(t *tensor.Tensor) Tensor {
+	values, err := b.keep(t).Floats(b.ctx)
+	if b.err == nil {
+		b.err = err
+	}
+	return Tensor{t.Shape(), values}
+}
+
+// nchw reads a result [N, H, W, C] as [N, C, H, W].
+func (b *bench) nchw(t *tensor.Tensor) Tensor {
+	values, err := b.keep(t).NCHW(b.ctx)
+	if b.err == nil {
+		b.err = err
+	}
+	s := t.Shape()
+	return Tensor{[]int{s[0], s[3], s[1], s[2]}, values}
+}

@@ -1,0 +1,294 @@
+package tensor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"os"
+	"testing"
+
+	"hidiff/wgpu"
+
+	"github.com/stretchr/testify/require"
+)
+
+// openDevice opens the adapter that HIDIFF_GPU names, or skips: REQUIRE_GPU=1
+// turns the skip into a failure.
+func openDevice(t *testing.T) *Device {
+	t.Helper()
+	d, err := Open(wgpu.Options{GPU: os.Getenv("HIDIFF_GPU")})
+	if none := (*wgpu.NoAdapterError)(nil); errors.As(err, &none) && os.Getenv("REQUIRE_GPU") == "" {
+		t.Skipf("no adapter: %v", err)
+	}
+	require.NoError(t, err)
+	t.Cleanup(d.Close)
+	return d
+}
+
+func random(n int) []float32 {
+	r := rand.New(rand.NewPCG(1, uint64(n)))
+	out := make([]float32, n)
+	for i := range out {
+		out[i] = r.Float32()*2 - 1
+	}
+	return out
+}
+
+// stored returns a tensor's memory, padding included.
+func stored(t *testing.T, x *Tensor) []float32 {
+	t.Helper()
+	out := make([]float32, x.rows()*x.width())
+	if x.mem.host != nil {
+		copy(out, x.mem.host[x.offset/4:])
+		return out
+	}
+	require.NoError(t, x.d.Read(context.Background(), x.mem.buffer, x.offset, asBytes(out)))
+	return out
+}
+
+// imageOperators are the operators that images of any size go through.
+var imageOperators = map[string]func(x *Tensor) *Tensor{
+	"add":              func(x *Tensor) *Tensor { return Add(x, x) },
+	"mul":              func(x *Tensor) *Tensor { return Mul(x, x) },
+	"clamp":            func(x *Tensor) *Tensor { return Clamp(x, 0.25, 0.5) },
+	"gelu":             func(x *Tensor) *Tensor { return Activate(x, GELU) },
+	"leaky_relu":       func(x *Tensor) *Tensor { return Activate(x, LeakyReLU(0.1)) },
+	"softmax":          Softmax,
+	"l2_normalize":     func(x *Tensor) *Tensor { return L2Normalize(x, 1e-12) },
+	"layernorm":        func(x *Tensor) *Tensor { p := vector(x); return LayerNorm(x, WithBias, p, p) },
+	"layernorm_free":   func(x *Tensor) *Tensor { return LayerNorm(x, BiasFree, vector(x), nil) },
+	"concat":           func(x *Tensor) *Tensor { return Concat(x, x, x) },
+	"pool":             func(x *Tensor) *Tensor { return AdaptiveAvgPool(x, 3) },
+	"pixel_unshuffle":  func(x *Tensor) *Tensor { return PixelUnshuffle(2, x, x) },
+	"pixel_unshuffle3": func(x *Tensor) *Tensor { return PixelUnshuffle(3, x) },
+	"pixel_shuffle":    func(x *Tensor) *Tensor { return PixelShuffle(x, 1) },
+	"scale_shift": func(x *Tensor) *Tensor {
+		k := From(x.d, random(x.shape[0]*x.Channels()), x.shape[0], x.Channels())
+		return ScaleShift(x, k, k)
+	},
+}
+
+// tokenOperators are the others.
+var tokenOperators = map[string]func(x *Tensor) *Tensor{
+	"reflect_pad": func(x *Tensor) *Tensor { return ReflectPad(x.Reshape(1, 2, 6, x.Channels()), 3, 1) },
+	"transpose":   Transpose,
+	"matmul_nt":   func(x *Tensor) *Tensor { return MatMul(x, x, false, true) },
+	"matmul_tn":   func(x *Tensor) *Tensor { return MatMul(x, x, true, false) },
+	"token_mix": func(x *Tensor) *Tensor {
+		return TokenMix(x, NewParameter(x.d, random(5*6)), NewParameter(x.d, random(5)), GELU, nil)
+	},
+	"patch_mixer": func(x *Tensor) *Tensor {
+		w, b := NewParameter(x.d, random(3*6)), NewParameter(x.d, random(3))
+		return PatchMixer(x, vector(x), vector(x), w, b, w, NewParameter(x.d, random(6)))
+	},
+	"gelu_gate": func(x *Tensor) *Tensor {
+		return GELUGate(FromParts(x.d, random(4*2*x.Channels()), 2, 4, 2*x.Channels()))
+	},
+	"mean":    Mean,
+	"l1_loss": func(x *Tensor) *Tensor { return L1Loss(x, x, SumOf, 1) },
+}
+
+func vector(x *Tensor) *Parameter { return NewParameter(x.d, random(x.Channels())) }
+
+// Operators load four channels at a time, so what pads them must be zero.
+func TestPaddingStaysZero(t *testing.T) {
+	d := openDevice(t)
+	check := func(name string, f func() *Tensor) {
+		dirty := f()
+		nan := make([]float32, dirty.bytes()/4)
+		for i := range nan {
+			nan[i] = float32(math.NaN())
+		}
+		d.Upload(dirty.mem.buffer, 0, asBytes(nan))
+		dirty.Release()
+		y := f() // in the same memory
+		each, padded := y.Channels()/y.parts, y.width()/y.parts
+		for i, v := range stored(t, y) {
+			if i%padded >= each && v != 0 {
+				t.Errorf("%s: padding at %d is %g", name, i, v)
+				return
+			}
+		}
+	}
+	for _, c := range []int{1, 5, 63, 66} {
+		for name, f := range imageOperators {
+			x := From(d, random(2*6*6*c), 2, 6, 6, c)
+			check(fmt.Sprint(name, " of ", c, " channels"), func() *Tensor { return f(x) })
+		}
+		for name, f := range tokenOperators {
+			x := From(d, random(2*6*c), 2, 6, c)
+			check(fmt.Sprint(name, " of ", c, " channels"), func() *Tensor { return f(x) })
+		}
+	}
+	check("from_pixels", func() *Tensor { return FromPixels(d, make([]uint16, 9), 255, 3, 3, 1, 8, 8) })
+	check("clip", func() *Tensor { return ClipCoefficient(NewParameter(d, []float32{1}), 1) })
+}
+
+// Bands of an image in host memory must give the same bits as the image whole.
+func TestBandsGiveTheSameBits(t *testing.T) {
+	d := openDevice(t)
+	for name, f := range imageOperators {
+		t.Run(name, func(t *testing.T) {
+			values := random(2 * 18 * 12 * 5)
+			d.Offload, d.Scratch = false, 0
+			want := stored(t, f(From(d, values, 2, 18, 12, 5)))
+			for _, scratch := range []int64{1, 5_000, 15_000} {
+				d.Offload, d.Scratch, d.MostBands = true, scratch, 0
+				x := newWhole(d, 1, 2, 18, 12, 5)
+				copy(x.mem.host, stored(t, From(d, values, 2, 18, 12, 5)))
+				y := f(x)
+				require.True(t, d.MostBands > 1 || scratch > 1, "one band")
+				require.Equal(t, want, stored(t, y), "scratch of %d bytes", scratch)
+			}
+		})
+	}
+}
+
+// A NaN must stay visible.
+func TestNaNIsKept(t *testing.T) {
+	d := openDevice(t)
+	nan := float32(math.NaN())
+	for name, f := range imageOperators {
+		values := random(1 * 6 * 6 * 4)
+		for i := range values {
+			values[i] = nan
+		}
+		for i, v := range stored(t, f(From(d, values, 1, 6, 6, 4))) {
+			require.True(t, math.IsNaN(float64(v)), "%s at %d: %g", name, i, v)
+		}
+	}
+	c, err := ClipCoefficient(From(d, []float32{nan}, 1), 1).Floats(context.Background())
+	require.NoError(t, err)
+	require.True(t, math.IsNaN(float64(c[0])))
+}
+
+func TestShapeErrors(t *testing.T) {
+	d := openDevice(t)
+	x := From(d, random(2*3*4*6), 2, 3, 4, 6)
+	tokens := From(d, random(2*3*6), 2, 3, 6)
+	parts := FromParts(d, random(3*6), 2, 3, 6)
+	p := NewParameter(d, random(5))
+	for name, f := range map[string]func(){
+		"add":            func() { Add(x, tokens) },
+		"add of parts":   func() { Add(parts, From(d, random(3*6), 3, 6)) },
+		"gate":           func() { GELUGate(x) },
+		"scale shift":    func() { ScaleShift(x, tokens, tokens) },
+		"gamma":          func() { LayerNorm(x, WithBias, p, p) },
+		"no beta":        func() { LayerNorm(x, WithBias, vector(x), nil) },
+		"softmax":        func() { Softmax(parts) },
+		"pool":           func() { AdaptiveAvgPool(tokens, 4) },
+		"pool to none":   func() { AdaptiveAvgPool(x, 0) },
+		"shuffle":        func() { PixelShuffle(x, 2) },
+		"shuffle by 0":   func() { PixelShuffle(x, 0) },
+		"unshuffle":      func() { PixelUnshuffle(2, x) },
+		"unshuffle none": func() { PixelUnshuffle(2) },
+		"concat":         func() { Concat(x, tokens) },
+		"concat none":    func() { Concat() },
+		"matmul":         func() { MatMul(x, x, false, false) },
+		"transpose":      func() { Transpose(p.Reshape(5)) },
+		"mix":            func() { TokenMix(tokens, p, nil, GELU, nil) },
+		"mixer":          func() { PatchMixer(tokens, p, p, p, p, p, p) },
+		"mixer tokens":   func() { PatchMixer(From(d, random(65*4), 1, 65, 4), p, p, p, p, p, p) },
+		"loss":           func() { L1Loss(x, tokens, MeanOf, 1) },
+		"adam":           func() { AdamStep(p, tokens, p, p, AdamOptions{}) },
+		"clip":           func() { ClipCoefficient(p, 1) },
+		"pixels":         func() { FromPixels(d, make([]uint16, 5), 255, 2, 1, 3, 8, 8) },
+		"pixel channels": func() { FromPixels(d, make([]uint16, 4), 255, 2, 1, 2, 8, 8) },
+		"pixel padding":  func() { FromPixels(d, make([]uint16, 6), 255, 2, 1, 3, 1, 8) },
+		"reflect":        func() { ReflectPad(x, -1, 0) },
+	} {
+		var shape *ShapeError
+		require.ErrorAs(t, catch(f), &shape, name)
+	}
+	_, err := x.Pixels(context.Background(), 255, 1, 1, 3)
+	require.ErrorContains(t, err, "pixels")
+	require.NoError(t, d.Err())
+}
+
+func catch(f func()) (err error) {
+	defer Catch(&err)
+	f()
+	return nil
+}
+
+// Odd photos, deep and shallow, grey and in colour, come back as they were, and
+// the padding mirrors them however small they are.
+func TestPixelsRoundTrip(t *testing.T) {
+	d := openDevice(t)
+	for _, size := range [][2]int{{1, 1}, {7, 5}, {2, 1}, {13, 21}, {8, 8}} {
+		for _, white := range []uint16{255, 65535} {
+			for _, channels := range []int{1, 3} {
+				for _, offload := range []bool{false, true} {
+					name := fmt.Sprint(size, white, channels, offload)
+					d.Offload, d.Scratch = offload, 1
+					w, h := size[0], size[1]
+					pw, ph := (w+7)/8*8, (h+7)/8*8
+					pix := make([]uint16, w*h*channels)
+					for i := range pix {
+						pix[i] = uint16(i*40503) % white
+					}
+					pix[0] = white
+					x := FromPixels(d, pix, white, w, h, channels, pw, ph)
+					values, err := x.Floats(context.Background())
+					require.NoError(t, err, name)
+					require.Equal(t, []int{1, ph, pw, 3}, x.Shape())
+					for i, v := range values {
+						row, column := bounce(i/3/pw, h), bounce(i/3%pw, w)
+						want := float64(pix[(row*w+column)*channels+i%3*(channels/3)]) / float64(white)
+						require.LessOrEqual(t, math.Abs(float64(v)-want), 2e-7, "%s at %d", name, i)
+					}
+					back, err := x.Pixels(context.Background(), white, w, h, channels)
+					require.NoError(t, err, name)
+					require.Equal(t, pix, back, name)
+					x.Release()
+				}
+			}
+		}
+	}
+}
+
+// bounce walks i steps back and forth in 0..n-1.
+func bounce(i, n int) int {
+	at, step := 0, 1
+	for range i {
+		if n > 1 && (at+step < 0 || at+step >= n) {
+			step = -step
+		}
+		if n > 1 {
+			at += step
+		}
+	}
+	return at
+}
+
+func TestPixelsRoundsHalfToEvenAndClamps(t *testing.T) {
+	d := openDevice(t)
+	// k/4 is exact, so white 2 puts k/4 half-way for odd k.
+	x := From(d, []float32{0.25, 0.75, -3, 7, 0.5, 1}, 1, 1, 2, 3)
+	pix, err := x.Pixels(context.Background(), 2, 2, 1, 3)
+	require.NoError(t, err)
+	require.Equal(t, []uint16{0, 2, 0, 2, 1, 2}, pix)
+	grey := From(d, []float32{1, 0, 0, 0, 1, 0, 0, 0, 1}, 1, 1, 3, 3)
+	pix, err = grey.Pixels(context.Background(), 1000, 3, 1, 1)
+	require.NoError(t, err)
+	require.Equal(t, []uint16{299, 587, 114}, pix)
+}
+
+func TestPixelsRefusesNonFinite(t *testing.T) {
+	d := openDevice(t)
+	for _, bad := range []float64{math.NaN(), math.Inf(1), math.Inf(-1)} {
+		for _, channels := range []int{1, 3} {
+			for at := range 3 {
+				values := make([]float32, 2*5*3)
+				values[(1*5+3)*3+at] = float32(bad)
+				x := From(d, values, 1, 2, 5, 3)
+				_, err := x.Pixels(context.Background(), 255, 5, 2, channels)
+				require.ErrorIs(t, err, ErrNonFinite)
+				_, err = x.Pixels(context.Background(), 255, 3, 2, channels)
+				require.NoError(t, err, "outside of what is asked for")
+			}
+		}
+	}
+}

@@ -1,0 +1,72 @@
+package tensor
+
+import (
+	"math"
+
+	"hidiff/shaders"
+)
+
+// AdamOptions are the hyper-parameters of one step of Adam or AdamW.
+type AdamOptions struct {
+	LR, Beta1, Beta2, Eps float64
+	WeightDecay           float64
+	Decoupled             bool    // AdamW: the decay acts on the parameter, not on the gradient
+	Step                  int     // number of this step; the first is 1
+	Clip                  *Tensor // what gradients are multiplied by, from [ClipCoefficient]; nil for no clip
+}
+
+// AdamStep updates the parameters p and moments m and v in place, for the
+// gradient g: flat tensors of one size, of which g shares memory with none.
+// The moments are zero before the first step.
+// PyTorch: torch.optim.Adam, or with Decoupled torch.optim.AdamW.
+func AdamStep(p, g, m, v *Tensor, o AdamOptions) {
+	for _, x := range []*Tensor{g, m, v} {
+		expect(x.Len() == p.Len() && x.bytes() == p.bytes(), "adam", "g, m or v", "the parameters' shape", x)
+	}
+	d := p.d
+	pv, p0 := p.view()
+	gv, g0 := g.view()
+	mv, m0 := m.view()
+	vv, v0 := v.view()
+	coefficient := gv
+	if o.Clip != nil {
+		coefficient = o.Clip.whole()
+	}
+	decay, shrink := o.WeightDecay, 1.0
+	if o.Decoupled {
+		decay, shrink = 0, 1-o.LR*o.WeightDecay
+	}
+	step := o.LR / (1 - math.Pow(o.Beta1, float64(o.Step)))
+	root := 1 / math.Sqrt(1-math.Pow(o.Beta2, float64(o.Step)))
+	total := int(p.bytes() / 16)
+	d.run(call{
+		kernel: d.kernel("optimizer", "adam", shaders.Constants{"CLIPPED": o.Clip != nil}),
+		params: []any{total, p0, g0, m0, v0, float32(0), float32(decay), float32(shrink),
+			float32(o.Beta1), float32(1 - o.Beta1), float32(o.Beta2), float32(1 - o.Beta2),
+			float32(step), float32(root), float32(o.Eps)},
+		views:  views(gv, coefficient, pv, mv, vv),
+		groups: spread(ceilDiv(total, 64)),
+		work:   16 * float64(p.Len()),
+	})
+}
+
+// GradNorm returns the Euclidean norm of the flat gradient g, shape [1].
+func GradNorm(g *Tensor) *Tensor {
+	return reduce(g, g, reduction{op: 4, scale: 1, root: true})
+}
+
+// ClipCoefficient returns min(1, limit/(norm + 1e-6)), shape [1], for a norm
+// from [GradNorm]. PyTorch: clip_grad_norm_.
+func ClipCoefficient(norm *Tensor, limit float32) *Tensor {
+	expect(norm.Len() == 1, "clip_grad_norm", "norm", "[1]", norm)
+	d := norm.d
+	c := New(d, 1)
+	zero := float32(0)
+	d.run(call{
+		kernel: d.kernel("optimizer", "clip_coefficient", nil),
+		params: []any{0, 0, 0, 0, 0, limit, zero, zero, zero, zero, zero, zero, zero, zero, zero},
+		views:  views(norm.whole(), c.whole()),
+		groups: [3]int{1, 1, 1},
+	})
+	return c
+}

@@ -1,0 +1,135 @@
+package tensor
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"unsafe"
+
+	"hidiff/wgpu"
+)
+
+// ErrNonFinite says that a picture holds a NaN or an infinity, which no pixel
+// can show.
+var ErrNonFinite = errors.New("the picture holds values that are not finite: the weights or the GPU driver are broken")
+
+// FromPixels returns the image [1, paddedHeight, paddedWidth, 3] of a picture,
+// samples over white: interleaved, top row first, with 3 channels or 1, which
+// becomes three equal ones. What is padded to the right and below mirrors the
+// picture without repeating its edge, back and forth if need be.
+// PyTorch: F.pad(x, (0, right, 0, bottom), "reflect").
+func FromPixels(d *Device, pix []uint16, white uint16, width, height, channels, paddedWidth, paddedHeight int) *Tensor {
+	if channels != 1 && channels != 3 || width < 1 || height < 1 || paddedWidth < width || paddedHeight < height || white == 0 {
+		panic(&ShapeError{"from_pixels", "picture", "1 or 3 channels and no less padded than not", []int{height, width, channels, paddedHeight, paddedWidth}})
+	}
+	row := width * channels
+	if len(pix) != height*row {
+		panic(&ShapeError{"from_pixels", "pix", fmt.Sprintf("%d samples", height*row), []int{len(pix)}})
+	}
+	y := newWhole(d, 1, 1, paddedHeight, paddedWidth, 3)
+	kernel := d.kernel("photo", "from_pixels", nil)
+	eachBand(y, bandCost{widths: []int{y.width()}}, func(b band) {
+		rows := b.y1 - b.y0
+		packed := alloc(d, "pixels", int64(2*rows*row+2))
+		if !d.Dry() {
+			samples := make([]uint16, 0, rows*row+1)
+			for r := b.y0; r < b.y1; r++ {
+				samples = append(samples, pix[mirror(r, height)*row:][:row]...)
+			}
+			d.Upload(packed.buffer, 0, sampleBytes(append(samples, 0)[:(rows*row+1)&^1]))
+		}
+		ys := y.target(b)
+		yv, y0 := ys.view()
+		d.run(call{
+			kernel: kernel,
+			params: []any{rows, width, paddedWidth, channels, 0, 0, y0, float32(white)},
+			views:  views(wgpu.Whole(packed.buffer), yv),
+			groups: spread(ceilDiv(rows*paddedWidth, 64)),
+		})
+		packed.buffer.Release()
+		y.commit(b, ys)
+	})
+	return y
+}
+
+// Pixels waits for an image [1, H, W, 3] and returns its upper left part as a
+// picture: clamped to [0, 1], times white, rounded half to even. One channel is
+// the luma 0.299 R + 0.587 G + 0.114 B (ITU-R BT.601). A NaN or an infinity in
+// that part is an [ErrNonFinite].
+func (t *Tensor) Pixels(ctx context.Context, white uint16, width, height, channels int) (pix []uint16, err error) {
+	defer Catch(&err)
+	fits := len(t.shape) == 4 && t.shape[0] == 1 && t.Channels() == 3 && t.parts == 1
+	expect(fits && height <= t.shape[1] && width <= t.shape[2] && height > 0 && width > 0 && (channels == 1 || channels == 3), "pixels", "image",
+		fmt.Sprintf("[1, H, W, 3] with room for %dx%d, and 1 or 3 channels", width, height), t)
+	d, row := t.d, width*channels
+	pix = make([]uint16, height*row, height*row+1) // the last word may be half used
+	broken := alloc(d, "broken", 4)
+	defer broken.buffer.Release()
+	d.Clear(broken.buffer, 0, 4)
+	kernel := d.kernel("photo", "to_pixels", nil)
+	eachBand(t, bandCost{widths: []int{t.width()}}, func(b band) {
+		rows := min(b.y1, height) - b.y0
+		if rows <= 0 || err != nil {
+			return
+		}
+		words := ceilDiv(rows*row, 2)
+		packed := alloc(d, "pixels", int64(4*words))
+		defer packed.buffer.Release()
+		xs := t.rowsOf(b, 0)
+		xv, x0 := xs.view()
+		d.run(call{
+			kernel: kernel,
+			params: []any{rows, width, t.shape[2], channels, 0, x0, 0, float32(white)},
+			views:  views(xv, wgpu.Whole(packed.buffer), wgpu.Whole(broken.buffer)),
+			groups: spread(ceilDiv(words, 64)),
+		})
+		xs.Release()
+		err = d.Read(ctx, packed.buffer, 0, sampleBytes(pix[b.y0*row:][:2*words]))
+	})
+	if err != nil {
+		return nil, err
+	}
+	flag := make([]byte, 4)
+	if err := d.Read(ctx, broken.buffer, 0, flag); err != nil {
+		return nil, err
+	}
+	if binary.LittleEndian.Uint32(flag) != 0 {
+		return nil, ErrNonFinite
+	}
+	return pix, nil
+}
+
+// ReflectPad extends images x [N, H, W, C] to the right and below as
+// [FromPixels] does. PyTorch: F.pad(x, (0, right, 0, bottom), "reflect").
+func ReflectPad(x *Tensor, right, bottom int) *Tensor {
+	expect(len(x.shape) == 4 && right >= 0 && bottom >= 0, "reflect_pad", "x", "[N, H, W, C], and no negative padding", x)
+	n, h, w := x.geometry()
+	y := NewParts(x.d, x.parts, n, h+bottom, w+right, x.Channels())
+	kernel := x.d.kernel("photo", "reflect_pad", nil)
+	for i := range n {
+		xi, yi := x.Image(i), y.Image(i)
+		xv, x0 := xi.view()
+		yv, y0 := yi.view()
+		x.d.run(call{
+			kernel: kernel,
+			params: []any{h + bottom, w, w + right, x.width() / 4, h, x0, y0, float32(0)},
+			views:  views(xv, yv),
+			groups: spread(ceilDiv(int(yi.bytes()/16), 64)),
+		})
+		xi.Release()
+		yi.Release()
+	}
+	return y
+}
+
+// mirror folds i back into 0..n-1 at 0 and n-1, as often as needed.
+func mirror(i, n int) int {
+	period := max(2*(n-1), 1)
+	i %= period
+	return min(i, (period-i)%period)
+}
+
+func sampleBytes(s []uint16) []byte {
+	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(s))), 2*len(s))
+}

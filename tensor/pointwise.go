@@ -1,0 +1,95 @@
+package tensor
+
+import (
+	"fmt"
+	"slices"
+
+	"hidiff/shaders"
+)
+
+// Add returns a + b, of equal shapes. PyTorch: torch.add.
+func Add(a, b *Tensor) *Tensor {
+	return pointwise("add", a, b, pointwiseCall{op: 0})
+}
+
+// Mul returns the elementwise product of a and b, of equal shapes.
+// PyTorch: torch.mul.
+func Mul(a, b *Tensor) *Tensor {
+	return pointwise("mul", a, b, pointwiseCall{op: 1})
+}
+
+// Clamp returns x with values below lo raised to it and values above hi lowered
+// to it; a NaN stays one. PyTorch: torch.clamp.
+func Clamp(x *Tensor, lo, hi float32) *Tensor {
+	return pointwise("clamp", x, x, pointwiseCall{op: 2, lo: lo, hi: hi})
+}
+
+// Activate returns act(x). PyTorch: F.gelu, F.leaky_relu.
+func Activate(x *Tensor, act Activation) *Tensor {
+	return pointwise("activate", x, x, pointwiseCall{op: 3, act: act})
+}
+
+// GELUGate returns gelu(x1)*x2 [..., C] for x [..., 2C] in two parts, x1 and x2:
+// the gate of GDFN. Source: Restormer §3.2.
+func GELUGate(x *Tensor) *Tensor {
+	expect(x.parts == 2, "gelu_gate", "x", "a last axis in two parts", x)
+	y := newLike(x, 1, withChannels(x, x.Channels()/2))
+	return eachRows(y, func(_ band, y *Tensor, in []*Tensor) {
+		in[0].launchPointwise(in[0], y, pointwiseCall{op: 4, second: y.width() / 4})
+	}, x)
+}
+
+// ScaleShift returns x*k + s for x [N, ..., C] and one k and one s per image and
+// channel, [N, C]: the prior's modulation. Source: HI-Diff §3.2.
+func ScaleShift(x, k, s *Tensor) *Tensor {
+	want := []int{x.shape[0], x.Channels()}
+	for _, t := range []*Tensor{k, s} {
+		expect(slices.Equal(t.shape, want) && t.parts == x.parts, "scale_shift", "k or s", fmt.Sprint(want), t)
+	}
+	kv, k0 := k.view()
+	sv, s0 := s.view()
+	return eachRows(newLike(x, x.parts, x.shape), func(b band, y *Tensor, in []*Tensor) {
+		d, width := y.d, y.width()/4
+		xv, x0 := in[0].view()
+		yv, y0 := y.view()
+		total := y.rows() * width
+		d.run(call{
+			kernel: d.kernel("pointwise", "scale_shift", nil),
+			params: []any{total, width, 0, 0, y.rows() / y.shape[0], width, x0, k0 + b.image*width, y0, s0 + b.image*width,
+				float32(0), float32(0), float32(0)},
+			views:  views(xv, kv, sv, yv),
+			groups: spread(ceilDiv(total, 64)),
+			work:   8 * float64(total),
+		})
+	}, x)
+}
+
+// pointwiseCall is an operator of pointwise.wgsl.
+type pointwiseCall struct {
+	op     int
+	act    Activation
+	lo, hi float32
+	second int // where b starts in its row, in vec4
+}
+
+func pointwise(name string, a, b *Tensor, c pointwiseCall) *Tensor {
+	expect(slices.Equal(a.shape, b.shape) && a.parts == b.parts, name, "b", fmt.Sprintf("%v in %d parts", a.shape, a.parts), b)
+	return eachRows(newLike(a, a.parts, a.shape), func(_ band, y *Tensor, in []*Tensor) {
+		in[0].launchPointwise(in[len(in)-1], y, c)
+	}, distinct(a, b)...)
+}
+
+func (t *Tensor) launchPointwise(b, y *Tensor, c pointwiseCall) {
+	d, width := t.d, y.width()/4
+	av, a0 := t.view()
+	bv, b0 := b.view()
+	yv, y0 := y.view()
+	total := y.rows() * width
+	d.run(call{
+		kernel: d.kernel("pointwise", "pointwise", shaders.Constants{"OP": c.op, "ACT": c.act.Kind}),
+		params: []any{total, width, y.Channels() / y.parts, width / y.parts, 0, t.width() / 4, a0, b0 + c.second, y0, 0, c.lo, c.hi, c.act.Slope},
+		views:  views(av, bv, yv),
+		groups: spread(ceilDiv(total, 64)),
+		work:   8 * float64(total),
+	})
+}

@@ -1,0 +1,40 @@
+package tensor
+
+// AdaptiveAvgPool averages images x [N, H, W, C] over out×out windows and
+// returns [N, out, out, C]. Window i of an axis of size S covers floor(i·S/out)
+// to ceil((i+1)·S/out)−1; windows overlap where out does not divide S.
+// PyTorch: F.adaptive_avg_pool2d.
+func AdaptiveAvgPool(x *Tensor, out int) *Tensor {
+	expect(len(x.shape) == 4 && out > 0, "adaptive_avg_pool", "x", "[N, H, W, C], and out at least 1", x)
+	d, c4 := x.d, x.width()/4
+	n, h, w := x.geometry()
+	sums := NewParts(d, x.parts, n, h, out, x.Channels())
+	across, down := d.kernel("pool", "across", nil), d.kernel("pool", "down", nil)
+	// A row of x lies within as many columns of sums.
+	cost := bandCost{widths: []int{sums.width(), ceilDiv(w, out) * x.width()}}
+	eachBand(sums, cost, func(b band) {
+		xb, sb := x.rowsOf(b, 0), sums.target(b)
+		xv, x0 := xb.view()
+		sv, s0 := sb.view()
+		rows := b.images * (b.y1 - b.y0)
+		d.run(call{
+			kernel: across,
+			params: []any{rows, w, out, c4, 0, x0, s0},
+			views:  views(xv, sv),
+			groups: spread(ceilDiv(rows*out*c4, 64)),
+			work:   float64(xb.Len()),
+		})
+		xb.Release()
+		sums.commit(b, sb)
+	})
+	y := NewParts(d, x.parts, n, out, out, x.Channels())
+	d.run(call{
+		kernel: down,
+		params: []any{h, w, out, c4, n, 0, 0},
+		views:  views(sums.whole(), y.whole()),
+		groups: spread(ceilDiv(n*out*out*c4, 64)),
+		work:   float64(sums.Len()),
+	})
+	sums.Release()
+	return y
+}
