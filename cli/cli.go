@@ -14,6 +14,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -53,11 +54,17 @@ type app struct {
 
 // logger prints warnings, and with -v everything, to standard error.
 func (a *app) logger() *slog.Logger {
-	level := slog.LevelWarn
-	if a.verbose {
-		level = slog.LevelDebug
+	o := &slog.HandlerOptions{Level: slog.LevelDebug}
+	if !a.verbose {
+		o.Level = slog.LevelWarn
+		o.ReplaceAttr = func(_ []string, attr slog.Attr) slog.Attr {
+			if attr.Key == slog.TimeKey {
+				return slog.Attr{}
+			}
+			return attr
+		}
 	}
-	return slog.New(slog.NewTextHandler(a.stderr, &slog.HandlerOptions{Level: level}))
+	return slog.New(slog.NewTextHandler(a.stderr, o))
 }
 
 func (a *app) execute(ctx context.Context, args []string) int {
@@ -130,6 +137,14 @@ func newRootCommand(a *app) *cobra.Command {
 
 // flagError turns what pflag says into a usage error, with a suggestion for a mistyped flag.
 func flagError(c *cobra.Command, err error) error {
+	var invalid *pflag.InvalidValueError
+	if errors.As(err, &invalid) {
+		cause := errors.Unwrap(invalid)
+		if number, ok := cause.(*strconv.NumError); ok {
+			cause = number.Err
+		}
+		return usagef("--%s %s: %v", invalid.GetFlag().Name, invalid.GetValue(), cause)
+	}
 	var unknown *pflag.NotExistError
 	if !errors.As(err, &unknown) || unknown.GetSpecifiedShortnames() != "" {
 		return usagef("%v", err)

@@ -138,11 +138,11 @@ func (a *app) deblur(ctx context.Context, o *deblurOptions) error {
 	if err != nil {
 		return err
 	}
-	if err := o.prepare(ctx, a.stdin, jobs); err != nil {
-		return err
-	}
 	w, err := hidiff.LoadWeights(weights...)
 	if err != nil {
+		return err
+	}
+	if err := o.prepare(ctx, a.stdin, jobs); err != nil {
 		return err
 	}
 	report := a.newReport(o, jobs)

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"os"
@@ -32,14 +33,14 @@ var sizePattern = regexp.MustCompile(`(?i)^([0-9]+(?:\.[0-9]+)?) ?(?:([KMGT])i?)
 func (b *byteSize) Set(text string) error {
 	m := sizePattern.FindStringSubmatch(text)
 	if m == nil {
-		return fmt.Errorf("%q is no size: write 1.5GiB, 1500M or a number of bytes", text)
+		return errors.New("this is no size: write 1.5GiB, 1500M or a number of bytes")
 	}
 	value, err := strconv.ParseFloat(m[1], 64)
 	if m[2] != "" {
 		value *= math.Pow(1024, float64(1+strings.Index("KMGT", strings.ToUpper(m[2]))))
 	}
 	if err != nil || value >= 1<<62 {
-		return fmt.Errorf("%q is more than any GPU has", text)
+		return errors.New("no GPU has that much")
 	}
 	*b = byteSize(value)
 	return nil
@@ -64,7 +65,7 @@ func (w *workers) Set(text string) error {
 	for i, part := range parts {
 		n, err := strconv.Atoi(part)
 		if err != nil || n < 1 || n > 256 || (len(parts) != 1 && len(parts) != 3) {
-			return fmt.Errorf("%q is no number of workers: write N or load:proc:save, each from 1 to 256", text)
+			return errors.New("this is no number of workers: write N or load:proc:save, each from 1 to 256")
 		}
 		numbers[i] = n
 	}
@@ -102,11 +103,14 @@ func defaultModel() ([]string, error) {
 	return nil, usagef("no weights: name them with -m (%s), or in the environment variable HIDIFF_MODEL", weightsHelp)
 }
 
-// openModel prepares weights on a GPU.
+// openModel prepares weights on a GPU, and says so if that is none.
 func openModel(w *hidiff.Weights, o hidiff.Options) (restorer, error) {
 	m, err := hidiff.NewModel(w, o)
 	if err != nil {
 		return nil, err
+	}
+	if x := m.Device().Adapter(); x.Software && o.GPU == "" {
+		o.Logger.Warn("there is no hardware GPU: this runs on the CPU, slowly", "adapter", x.Name)
 	}
 	return m, nil
 }

@@ -16,7 +16,7 @@ const stdio = "-"
 // job is one photo on its way.
 type job struct {
 	input, output string // paths, or stdio
-	name          string // the path below the folder it was found in, else the base name; seeds its noise
+	name          string // the path below the folder it was found in, else the base name, "" for stdio; seeds its noise
 	format        photo.Format
 	data          []byte // of standard input, once read
 	info          photo.Info

@@ -54,7 +54,7 @@ func (a *app) printPlans(engine restorer, o *deblurOptions, jobs []*job) error {
 }
 
 func (l planLine) String() string {
-	how, bands, where, bound := "exact", "whole", "", "no memory limit"
+	how, bands, where, budget := "exact", "whole", "", ""
 	if !l.Exact {
 		how = "in tiles, inexact"
 	}
@@ -65,8 +65,8 @@ func (l planLine) String() string {
 		where = ", feature maps in host memory"
 	}
 	if l.Budget > 0 {
-		bound = "of " + wgpu.FormatBytes(l.Budget)
+		budget = " of " + wgpu.FormatBytes(l.Budget)
 	}
-	return fmt.Sprintf("%s: %d×%d, %s, %s%s; GPU memory %s at most, %s of it weights (%s); %d dispatches",
-		l.Input, l.Width, l.Height, how, bands, where, wgpu.FormatBytes(l.Peak), wgpu.FormatBytes(l.Weights), bound, l.Dispatches)
+	return fmt.Sprintf("%s: %d×%d, %s, %s%s; GPU memory: %s%s at most, %s of it weights; %d dispatches",
+		l.Input, l.Width, l.Height, how, bands, where, wgpu.FormatBytes(l.Peak), budget, wgpu.FormatBytes(l.Weights), l.Dispatches)
 }

@@ -56,7 +56,7 @@ func (a *app) newReport(o *deblurOptions, jobs []*job) *report {
 	switch {
 	case !o.JSON:
 		r.to = &console{out: a.stderr, screen: a.screen, at: map[*job]int64{}}
-	case len(jobs) == 1 && jobs[0].output == stdio:
+	case o.Output == stdio || len(jobs) == 1 && jobs[0].output == stdio:
 		r.to = jsonLines{a.stderr}
 	default:
 		r.to = jsonLines{a.stdout}
@@ -205,8 +205,11 @@ func outputLabel(j *job) string {
 	return j.output
 }
 
-// count is [2/10].
+// count is "[2/10] ", or nothing for a single photo.
 func count(s summary) string {
+	if s.Photos == 1 {
+		return ""
+	}
 	return fmt.Sprintf("[%d/%d] ", s.Restored+s.Failed+s.Skipped, s.Photos)
 }
 
@@ -229,12 +232,15 @@ func (c *console) close(s summary) {
 	if s.Photos == 1 {
 		return
 	}
-	fmt.Fprintf(c.out, "restored %d of %d photos", s.Restored, s.Photos)
+	line := fmt.Sprintf("restored %d of %d photos", s.Restored, s.Photos)
 	if s.Skipped > 0 {
-		fmt.Fprintf(c.out, ", %d skipped", s.Skipped)
+		line += fmt.Sprintf(", %d skipped", s.Skipped)
 	}
 	if s.Failed > 0 {
-		fmt.Fprintf(c.out, ", %d failed", s.Failed)
+		line += fmt.Sprintf(", %d failed", s.Failed)
 	}
-	fmt.Fprintln(c.out)
+	if s.Restored+s.Skipped+s.Failed < s.Photos {
+		line += ", interrupted"
+	}
+	fmt.Fprintln(c.out, line)
 }

@@ -100,10 +100,10 @@ func TestUnshuffleOfConcatenation(t *testing.T) {
 // Pooling sums many pixels: it must not lose accuracy in a large image.
 func TestPoolOfALargeImage(t *testing.T) {
 	d := openDevice(t)
-	const h, w, c = 331, 1203, 4
-	values := Uniform("pool", h*w*c)
+	const h, w, c = 331, 4003, 4
+	values := make([]float32, h*w*c)
 	for i := range values {
-		values[i] = 0.1 + values[i]*1e-3 // all of one sign, where rounding adds up
+		values[i] = 0.1 // rounding errors of equal terms add up
 	}
 	got, err := tensor.AdaptiveAvgPool(tensor.From(d, values, 1, h, w, c), 4).NCHW(context.Background())
 	require.NoError(t, err)
@@ -206,4 +206,22 @@ func TestClippedAdamStep(t *testing.T) {
 		requireMatches(t, dv, v, 2e-6)
 		requireMatches(t, dp, p, 1e-6)
 	}
+}
+
+// The 1e-6 beside the norm matters where gradients vanish.
+func TestClipOfATinyNorm(t *testing.T) {
+	d := openDevice(t)
+	got := tensor.ClipCoefficient(tensor.From(d, []float32{1e-6}, 1), 1e-6)
+	requireMatches(t, got, ref.From([]float64{0.5}, 1), 1e-6)
+}
+
+// Padding must not count as a zero among the largest values.
+func TestSoftmaxOfVeryNegativeRows(t *testing.T) {
+	d := openDevice(t)
+	values := Uniform("softmax", 3*5)
+	for i := range values {
+		values[i] -= 500
+	}
+	want := ref.Softmax(ref.From(values, 3, 5))
+	requireMatches(t, tensor.Softmax(tensor.From(d, values, 3, 5)), want, OpTolerance)
 }

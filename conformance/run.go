@@ -133,7 +133,7 @@ func (r *runner) fixture(path string) (err error) {
 	defer tensor.Catch(&err)
 	switch f.Kind {
 	case KindOp, KindOptim, KindClipGradNorm:
-		diff, err := Diff{}, error(nil)
+		diff, err := RunOp(r.ctx, r.d, f)
 		r.result("", diff, OpTolerance, err)
 		return nil
 	case KindModule:

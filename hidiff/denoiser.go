@@ -19,7 +19,7 @@ type denoiser struct {
 	first     []*tensor.Linear // by step
 	act       tensor.Activation
 	mixers    []*mixer         // denoising
-	layers    []*tensor.Linear // simple_denoise
+	layers    []*tensor.Linear // simple_denoise, after the first
 	final     *tensor.Linear   // denoising
 }
 
@@ -92,8 +92,9 @@ func (n *denoiser) base(c *tensor.Tensor) *tensor.Tensor {
 	return n.condition.Apply(c, tensor.Fused{})
 }
 
-// forward evaluates the network at step t for x [N, tokens, 4*embed_dim].
-func (n *denoiser) forward(x, base *tensor.Tensor, t int) *tensor.Tensor {
+// forward evaluates the network at step t for x [N, tokens, 4*embed_dim]. last
+// is fused behind the last layer's activation.
+func (n *denoiser) forward(x, base *tensor.Tensor, t int, last tensor.Fused) *tensor.Tensor {
 	h := n.first[t].Apply(x, tensor.Fused{Residual: base, Post: n.act})
 	next := func(y *tensor.Tensor) {
 		h.Release()
@@ -102,11 +103,17 @@ func (n *denoiser) forward(x, base *tensor.Tensor, t int) *tensor.Tensor {
 	for _, m := range n.mixers {
 		next(m.forward(h, tensor.GELU))
 	}
-	for _, layer := range n.layers {
-		next(layer.Apply(h, tensor.Fused{Act: n.act}))
+	for i, layer := range n.layers {
+		f := tensor.Fused{}
+		if i == len(n.layers)-1 {
+			f = last
+		}
+		f.Act = n.act
+		next(layer.Apply(h, f))
 	}
 	if n.final != nil {
-		next(n.final.Apply(h, tensor.Fused{Act: tensor.GELU}))
+		last.Act = tensor.GELU
+		next(n.final.Apply(h, last))
 	}
 	return h
 }
@@ -116,16 +123,14 @@ func (n *denoiser) forward(x, base *tensor.Tensor, t int) *tensor.Tensor {
 func (n *denoiser) sample(noise, condition *tensor.Tensor) *tensor.Tensor {
 	base := n.base(condition)
 	defer base.Release()
+	s := n.schedule
 	x := noise
 	for t := len(n.first) - 1; t >= 0; t-- {
-		e := n.forward(x, base, t)
-		s := n.schedule
-		y := tensor.Reverse{
+		y := n.forward(x, base, t, tensor.Fused{Residual: x, Reverse: &tensor.Reverse{
 			PredictsNoise: !n.ldm,
 			Recip:         s.SqrtRecipAlphasCumprod[t], Recipm1: s.SqrtRecipm1AlphasCumprod[t],
 			Coef1: s.PosteriorMeanCoef1[t], Coef2: s.PosteriorMeanCoef2[t],
-		}.Apply(x, e)
-		e.Release()
+		}})
 		if x != noise {
 			x.Release()
 		}

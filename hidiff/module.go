@@ -39,19 +39,17 @@ func Module(d *tensor.Device, class string, options []byte, state *checkpoint.St
 	switch class {
 	case "Attention", "FeedForward":
 		return branch(l, class, c, o.Heads, o.Group == 1, in["x"], in["prior"], &mine), nil
-	case "TransformerBlock", "BasicLayer":
-		if class == "BasicLayer" {
-			return newBasicLayer(l, c, o.Dim, o.Heads, o.Blocks, o.Group, &mine).forward(in["x"].Clone(), in["prior"]), nil
-		}
+	case "BasicLayer":
+		return guided(newBasicLayer(l, c, o.Dim, o.Heads, o.Blocks, o.Group, &mine), in["x"], in["prior"], &mine), nil
+	case "TransformerBlock":
 		l.state = prefixed(state, "blocks.0.")
 		if o.Group == 1 {
-			return newBasicLayer(l, c, o.Dim, o.Heads, 1, 1, &mine).forward(in["x"].Clone(), in["prior"]), nil
+			return guided(newBasicLayer(l, c, o.Dim, o.Heads, 1, 1, &mine), in["x"], in["prior"], &mine), nil
 		}
 		return newBlock(l.at("blocks.0"), c, o.Dim, o.Heads, 0, false, &mine).forward(in["x"].Clone(), nil), nil
 	case "HIM":
 		l.state = prefixed(state, "him.")
-		layer := newBasicLayer(l, c, o.Dim, o.Heads, 0, 2, &mine)
-		return layer.him.Apply(in["x"], in["prior"]), nil
+		return guided(newBasicLayer(l, c, o.Dim, o.Heads, 0, 2, &mine), in["x"], in["prior"], &mine), nil
 	case "Downsample":
 		conv := own(&mine, tensor.NewLinear(d, l.conv("body.0", o.Features/2, o.Features)))
 		return conv.Conv3x3(in["x"], tensor.Conv{Store: tensor.Unshuffled}), nil
@@ -74,6 +72,16 @@ func Module(d *tensor.Device, class string, options []byte, state *checkpoint.St
 		return denoise(d, class, options, o.Time, state, in)
 	}
 	return nil, fmt.Errorf("unknown module %q", class)
+}
+
+// guided runs a layer by itself.
+func guided(layer *basicLayer, x, prior *tensor.Tensor, mine *owned) *tensor.Tensor {
+	var kv kvStack
+	kv.add(layer)
+	kv.pack(x.Device(), mine)
+	g := kv.guide(prior)
+	defer g.release()
+	return layer.forward(x.Clone(), g)
 }
 
 // branch runs an attention or feed-forward branch by itself: without the
@@ -150,7 +158,7 @@ func denoise(d *tensor.Device, class string, options []byte, time int, state *ch
 	if !n.ldm {
 		step = time - 1
 	}
-	return n.forward(in["x"], base, step), nil
+	return n.forward(in["x"], base, step, tensor.Fused{}), nil
 }
 
 func prefixed(s *checkpoint.StateDict, prefix string) *checkpoint.StateDict {

@@ -22,6 +22,7 @@ type transformer struct {
 	reduceSkip   [2]*tensor.Linear // and of the encoder's half
 	decoder      [3]*basicLayer    // level 3, 2, 1
 	refinement   *basicLayer
+	kv           [2]kvStack     // for the priors z1 and z2
 	skip         *tensor.Linear // dual_pixel_task only
 	output       *tensor.Linear
 }
@@ -47,7 +48,9 @@ func newTransformer(d *tensor.Device, c TransformerConfig, state *checkpoint.Sta
 	dim := [4]int{c.Dim, 2 * c.Dim, 4 * c.Dim, 8 * c.Dim}
 	group := [4]int{c.Group, c.Group / 2, c.Group / 2, 1}
 	layer := func(name string, level, width, blocks int) *basicLayer {
-		return newBasicLayer(l.at("%s", name), c, width, c.Heads[level], blocks, group[level], &t.mine)
+		layer := newBasicLayer(l.at("%s", name), c, width, c.Heads[level], blocks, group[level], &t.mine)
+		t.kv[min(level, 1)].add(layer)
+		return layer
 	}
 	t.embed = pack(l.conv("patch_embed.proj", c.Dim, c.InpChannels))
 	for i, name := range []string{"encoder_level1", "encoder_level2", "encoder_level3"} {
@@ -73,6 +76,9 @@ func newTransformer(d *tensor.Device, c TransformerConfig, state *checkpoint.Sta
 	t.decoder[1] = layer("decoder_level2", 1, dim[1], c.NumBlocks[1])
 	t.decoder[2] = layer("decoder_level1", 0, dim[1], c.NumBlocks[0])
 	t.refinement = layer("refinement", 0, dim[1], c.NumRefinementBlocks)
+	for i := range t.kv {
+		t.kv[i].pack(d, &t.mine)
+	}
 	if c.DualPixelTask {
 		t.skip = pack(l.linear("skip_conv", dim[1], dim[0], tensor.LinearSpec{}))
 	}
@@ -89,7 +95,10 @@ func (t *transformer) forward(x, z1 *tensor.Tensor) *tensor.Tensor {
 	z3 := t.down2.forward(z2)
 	defer z2.Release()
 	defer z3.Release()
-	priors := []*tensor.Tensor{z1, z2, z2}
+	guide1, guide2 := t.kv[0].guide(z1), t.kv[1].guide(z2)
+	defer guide1.release()
+	defer guide2.release()
+	guides := []guide{guide1, guide2, guide2}
 
 	var skips [3]*tensor.Tensor
 	h := t.embed.Conv3x3(x, tensor.Conv{})
@@ -98,10 +107,10 @@ func (t *transformer) forward(x, z1 *tensor.Tensor) *tensor.Tensor {
 		embedded = h.Clone()
 	}
 	for i, layer := range t.encoder {
-		skips[i] = layer.forward(h, priors[i])
+		skips[i] = layer.forward(h, guides[i])
 		h = t.down[i].Conv3x3(skips[i], tensor.Conv{Store: tensor.Unshuffled})
 	}
-	h = t.latent.forward(h, z3)
+	h = t.latent.forward(h, guide{prior: z3})
 	for i := range t.decoder {
 		skip := skips[2-i]
 		up := t.up[i].Conv3x3(h, tensor.Conv{Store: tensor.Shuffled})
@@ -115,9 +124,9 @@ func (t *transformer) forward(x, z1 *tensor.Tensor) *tensor.Tensor {
 			up.Release()
 		}
 		skip.Release()
-		h = t.decoder[i].forward(h, priors[2-i])
+		h = t.decoder[i].forward(h, guides[2-i])
 	}
-	h = t.refinement.forward(h, z1)
+	h = t.refinement.forward(h, guide1)
 	conv := tensor.Conv{Residual: x}
 	if t.skip != nil {
 		t.skip.Apply(embedded, tensor.Fused{Residual: h, Into: h})
@@ -140,7 +149,9 @@ func (p pyramidStep) forward(z *tensor.Tensor) *tensor.Tensor {
 // attention and feed-forward is modulated by it instead.
 type basicLayer struct {
 	him        *tensor.HIM
-	modulation *tensor.Linear // prior → per block: k1, k2 of attention, k1, k2 of the feed-forward
+	kv         tensor.LinearSpec // the HIM's keys and values of the prior, norm2 folded in
+	kvAt       int               // where they are in the guide's kv
+	modulation *tensor.Linear    // prior → per block: k1, k2 of attention, k1, k2 of the feed-forward
 	blocks     []*transformerBlock
 }
 
@@ -153,6 +164,45 @@ type transformerBlock struct {
 	stride    int // stored width of one modulation vector
 	index     int
 	modulated bool
+}
+
+// guide is a prior and what the HIMs of one or more layers make of it.
+type guide struct{ prior, kv *tensor.Tensor }
+
+func (g guide) release() { g.kv.Release() }
+
+// kvStack computes the keys and values of all HIMs that share a prior at once.
+type kvStack struct {
+	layers []*basicLayer
+	linear *tensor.Linear
+}
+
+func (s *kvStack) add(layer *basicLayer) {
+	if layer.him != nil {
+		s.layers = append(s.layers, layer)
+	}
+}
+
+func (s *kvStack) pack(d *tensor.Device, mine *owned) {
+	if len(s.layers) == 0 {
+		return
+	}
+	specs := make([]tensor.LinearSpec, len(s.layers))
+	for i, layer := range s.layers {
+		specs[i] = layer.kv
+	}
+	linear, at := tensor.NewLinearStack(d, specs)
+	s.linear = own(mine, linear)
+	for i, layer := range s.layers {
+		layer.kvAt = at[i]
+	}
+}
+
+func (s *kvStack) guide(prior *tensor.Tensor) guide {
+	if s.linear == nil {
+		return guide{prior: prior}
+	}
+	return guide{prior, s.linear.Apply(prior, tensor.Fused{})}
 }
 
 var normKinds = map[string]tensor.Norm{"WithBias": tensor.WithBias, "BiasFree": tensor.BiasFree}
@@ -168,10 +218,10 @@ func newBasicLayer(l loader, c TransformerConfig, dim, heads, blocks, group int,
 			Gamma: at.keep("norm1.body.weight", mine), Beta: at.keep("norm1.body.bias", mine),
 			Query: at.keep("q.weight", mine), QBias: at.keep("q.bias", mine),
 			Proj: at.keep("proj.weight", mine), ProjBias: at.keep("proj.bias", mine),
-			KV: own(mine, tensor.NewLinear(l.d, at.linear("kv", 2*dim, wide, tensor.LinearSpec{
-				OutParts: 2 * heads, Norm: norm, Gamma: at.param("norm2.body.weight"), Beta: at.optional("norm2.body.bias"),
-			}))),
 		}
+		layer.kv = at.linear("kv", 2*dim, wide, tensor.LinearSpec{
+			OutParts: 2 * heads, Norm: norm, Gamma: at.param("norm2.body.weight"), Beta: at.optional("norm2.body.bias"),
+		})
 	}
 	var weights, biases []float32
 	for i := range blocks {
@@ -232,16 +282,16 @@ func newBlock(l loader, c TransformerConfig, dim, heads, index int, modulated bo
 }
 
 // forward consumes x.
-func (layer *basicLayer) forward(x, prior *tensor.Tensor) *tensor.Tensor {
+func (layer *basicLayer) forward(x *tensor.Tensor, g guide) *tensor.Tensor {
 	if layer.him != nil {
-		y := layer.him.Apply(x, prior)
+		y := layer.him.Apply(x, g.kv, layer.kvAt)
 		x.Release()
 		x = y
 	}
 	var modulation *tensor.Tensor
 	if layer.modulation != nil {
-		shape := prior.Shape()
-		vector := prior.Reshape(shape[0], shape[len(shape)-1])
+		shape := g.prior.Shape()
+		vector := g.prior.Reshape(shape[0], shape[len(shape)-1])
 		modulation = layer.modulation.Apply(vector, tensor.Fused{})
 		vector.Release()
 		defer modulation.Release()

@@ -27,7 +27,7 @@ fn gelu(x: vec4f) -> vec4f {
 }
 
 fn leaky_relu(x: vec4f, slope: f32) -> vec4f {
-    return max(x, vec4f()) + slope * min(x, vec4f());
+    return select(slope * x, x, x > vec4f());  // keeps NaN, which max need not
 }
 
 // activate applies the activation with number kind: 0 none, 1 GELU, 2 LeakyReLU.

@@ -19,6 +19,8 @@ struct Params {
     image: u32,    // first image of the band
     x0: u32,       // in vec4
     y0: u32,
+    kv_at: u32,    // where our k and v begin in a row of kv, and its length
+    kv_row: u32,
     eps: f32,
 }
 
@@ -33,7 +35,7 @@ const BETA: bool = false;
 
 // --- fold: a workgroup takes one head of one image -----------------------------
 
-@group(0) @binding(1) var<storage, read> kv: array<f32>;     // [N, L, 2 heads parts of c]
+@group(0) @binding(1) var<storage, read> kv: array<f32>;     // [N, L, ...]: k, then v, a part per head
 @group(0) @binding(2) var<storage, read> q_weight: array<f32>;  // [C, C]
 @group(0) @binding(3) var<storage, read> q_bias: array<f32>;
 @group(0) @binding(4) var<storage, read> gamma: array<f32>;
@@ -51,7 +53,6 @@ fn fold(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
     let stored = params.c4 * 4u;
     let padded = PER_HEAD4 * 4u;
     let all = TOKENS4 * 4u;
-    let row = 2u * params.heads * params.cp;  // of kv
     let scale = inverseSqrt(f32(params.c));
     let to = image * (stored + 2u) * all + head * padded;
     for (var e = lane; e < padded * stored; e += 256u) {
@@ -60,7 +61,7 @@ fn fold(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
         var score = 0.0;
         var out = 0.0;
         if (t < params.tokens && channel < params.channels) {
-            let k = (image * params.tokens + t) * row + head * params.cp;
+            let k = (image * params.tokens + t) * params.kv_row + params.kv_at + head * params.cp;
             let v = k + params.heads * params.cp;
             for (var i = 0u; i < params.c; i++) {
                 score += kv[k + i] * q_weight[(head * params.c + i) * params.channels + channel];
@@ -83,7 +84,7 @@ fn fold(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
             sum += folded;
         }
         if (Q_BIAS && t < params.tokens) {
-            let k = (image * params.tokens + t) * row + head * params.cp;
+            let k = (image * params.tokens + t) * params.kv_row + params.kv_at + head * params.cp;
             for (var i = 0u; i < params.c; i++) { constant += kv[k + i] * q_bias[head * params.c + i] * scale; }
         }
         scores_out[to + stored * all + t] = sum;

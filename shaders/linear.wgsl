@@ -36,13 +36,16 @@ struct Params {
     ws: u32,        // from image to image; 0 if all share the weights
     e0: u32,        // epilogue vectors, in vec4
     es: u32,
-    panel: u32,     // first panel of this call
     per_window: u32,
     act: u32,       // before the residual; see activation.wgsl
     post: u32,      // after the residual
-    add: u32,       // 0 no residual, 1 from residual, 2 y += ...
+    add: u32,       // 0 no residual, 1 from residual, 2 y += ..., 3 and 4 a reverse diffusion step
     slope: f32,     // of LeakyReLU
     eps: f32,
+    recip: f32,     // reverse diffusion: sqrt(1/a), sqrt(1/a - 1), and the
+    recipm1: f32,   // posterior mean's coefficients of x0 and x
+    coef1: f32,
+    coef2: f32,
 }
 
 const NORM: u32 = 0;      // 0 none, 1 LayerNorm, 2 LayerNorm without bias and mean subtraction (BiasFree)
@@ -61,7 +64,8 @@ const NORM: u32 = 0;      // 0 none, 1 LayerNorm, 2 LayerNorm without bias and m
 @group(0) @binding(8) var<uniform> w_4: array<vec4f, 4096>;
 @group(0) @binding(9) var<uniform> w_5: array<vec4f, 4096>;
 @group(0) @binding(10) var<uniform> w_6: array<vec4f, 4096>;
-@group(0) @binding(11) var<storage, read_write> yw: array<vec4f>;
+@group(0) @binding(11) var<uniform> w_7: array<vec4f, 4096>;
+@group(0) @binding(12) var<storage, read_write> yw: array<vec4f>;
 
 // Stats are the pivot and the running sums of one row's shifted values.
 struct Stats { pivot: f32, sum: f32, squares: f32 }
@@ -84,8 +88,14 @@ fn finish(acc: vec4f, s: Stats, column: u32, e: u32) -> vec4f {
 }
 
 fn add_residual(v: vec4f, row: u32, column: u32) -> vec4f {
-    if (params.add == 1u) { return v + residual[params.r0 + row * params.rs + column]; }
-    return v;
+    if (params.add == 0u || params.add == 2u) { return v; }
+    let r = residual[params.r0 + row * params.rs + column];
+    if (params.add == 1u) { return v + r; }
+    // The denoiser has predicted noise (3) or x0 itself (4) for the sample r;
+    // the next sample is the posterior mean. Source: HI-Diff's DDPM.p_sample.
+    var x0 = v;
+    if (params.add == 3u) { x0 = clamp(params.recip * r - params.recipm1 * v, vec4f(-1.0), vec4f(1.0)); }
+    return params.coef1 * x0 + params.coef2 * r;
 }
 
 // --- direct and windowed: 4 rows x 16 outputs per invocation ----------------
@@ -135,7 +145,7 @@ fn advance(t: ptr<function, Tile>, k: u32, m: mat4x4f) {
 fn direct(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
     var t: Tile;
     let first = (group.x * 64u + lane) * 4u;
-    let panel = params.panel + group.y;
+    let panel = group.y;
     start(&t, first, group.z);
     var i = params.w0 + group.z * params.ws + panel * params.k4 * 16u;
     let end = depth();
@@ -213,6 +223,13 @@ fn window_6(t: ptr<function, Tile>, at: u32, end: u32) {
         i += 4u;
     }
 }
+fn window_7(t: ptr<function, Tile>, at: u32, end: u32) {
+    var i = at;
+    for (var k = 0u; k < end; k++) {
+        advance(t, k, mat4x4f(w_7[i], w_7[i + 1u], w_7[i + 2u], w_7[i + 3u]));
+        i += 4u;
+    }
+}
 
 @compute @workgroup_size(64)
 fn windowed(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
@@ -229,6 +246,7 @@ fn windowed(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index
     if (window == 4u) { window_4(&t, at, end); }
     if (window == 5u) { window_5(&t, at, end); }
     if (window == 6u) { window_6(&t, at, end); }
+    if (window == 7u) { window_7(&t, at, end); }
     for (var r = 0u; r < 4u; r++) {
         let row = first + r;
         if (row >= params.rows) { return; }
@@ -238,7 +256,7 @@ fn windowed(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index
         if (r == 2u) { a = t.a2; s = t.s2; }
         if (r == 3u) { a = t.a3; s = t.s3; }
         for (var j = 0u; j < 4u; j++) {
-            let column = (params.panel + group.y) * 4u + j;
+            let column = group.y * 4u + j;
             if (column < params.n4) {
                 var v = add_residual(finish(a[j], s, column, params.e0), row, column);
                 let to = params.y0 + row * params.ys + column;
@@ -266,7 +284,7 @@ fn tiled(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) l
     let down = lane / 8u;
     var acc: array<vec4f, 16>;
     for (var i = 0u; i < 16u; i++) { acc[i] = vec4f(); }
-    let panel = params.panel + group.y * 4u;
+    let panel = group.y * 4u;
     for (var k0 = 0u; k0 < params.k4; k0 += DEPTH) {
         for (var i = 0u; i < DEPTH; i++) {
             var v = vec4f();

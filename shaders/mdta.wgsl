@@ -21,7 +21,7 @@ struct Params {
     heads: u32,
     c4: u32,          // stored channels of a head / 4
     block4: u32,      // channels / 4 of a block of G, at most 16
-    chunk: u32,       // pixels per chunk, a multiple of 32
+    chunk: u32,       // tiles per chunk
     first_slot: u32,  // where the band's chunks start
     slots: u32,       // chunks per image and head
     c: u32,           // channels of a head
@@ -36,7 +36,7 @@ const BIAS: bool = false;
 
 // --- gram: a workgroup takes one chunk, one head, one block of G --------------
 
-const TILE: u32 = 32;  // pixels staged at a time
+const TILE: u32 = 32;  // pixels of a row staged at a time
 
 @group(0) @binding(1) var<storage, read> qkv: array<vec4f>;
 @group(0) @binding(2) var<storage, read> taps: array<vec4f>;
@@ -46,23 +46,15 @@ const TILE: u32 = 32;  // pixels staged at a time
 var<workgroup> qs: array<vec4f, 512>;  // [TILE][16]
 var<workgroup> ks: array<vec4f, 512>;
 
-// depthwise convolves pixel (row, column), channels 4c to 4c+3 of qkv.
-fn depthwise(row: u32, column: u32, c: u32) -> vec4f {
-    let stride = 3u * params.heads * params.c4;
-    var sum = taps[9u * stride + c];
-    let in_image = (params.out_row + row) % params.height;
-    for (var dy = 0u; dy < 3u; dy++) {
-        if ((dy == 0u && in_image == 0u) || (dy == 2u && in_image + 1u == params.height)) { continue; }
-        let start = params.x0 + (params.out_row + row + dy - 1u - params.in_row) * params.width * stride + c;
-        for (var dx = 0u; dx < 3u; dx++) {
-            let at = column + dx;
-            if (at >= 1u && at <= params.width) {
-                sum += taps[(dy * 3u + dx) * stride + c] * qkv[start + (at - 1u) * stride];
-            }
-        }
-    }
-    return sum;
+// column loads channels 4c to 4c+3 at a column, counted from one left of the
+// image, of the row that starts at start.
+fn column(start: u32, at: u32) -> vec4f {
+    if (at == 0u || at > params.width) { return vec4f(); }
+    return qkv[start + (at - 1u) * 3u * params.heads * params.c4];
 }
+
+// Three rows of a column.
+struct Column { above: vec4f, middle: vec4f, below: vec4f }
 
 @compute @workgroup_size(256)
 fn gram(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
@@ -70,14 +62,16 @@ fn gram(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
     let head = group.y / (blocks * blocks);
     let q_block = (group.y / blocks) % blocks * params.block4;
     let k_block = group.y % blocks * params.block4;
-    // Lanes of the convolution: some channels of q, then k, then (once) v.
+    // Lanes of the convolution: a run of 8 pixels, and 4 channels of q, of k or
+    // (in one of the blocks) of v.
     let kinds = select(2u, 3u, k_block == 0u);
     let lanes = kinds * params.block4;
-    let abreast = 256u / lanes;
+    let run = lane / lanes;
     let kind = (lane % lanes) / params.block4;
     let within = lane % params.block4;
     let c = select(k_block, q_block, kind != 1u) + within;
-    let busy = lane < abreast * lanes && c < params.c4;
+    let busy = run < TILE / 8u && c < params.c4;
+    let stride = 3u * params.heads * params.c4;
     let channel = (kind * params.heads + head) * params.c4 + c;
     // Lanes of G: one 4x4 tile each.
     let i = lane / 16u;
@@ -86,23 +80,50 @@ fn gram(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
     var g = mat4x4f();
     var q2 = vec4f();
     var k2 = vec4f();
+    let across = (params.width + TILE - 1u) / TILE;
+    let rows = params.pixels / params.width;
     let begin = group.x * params.chunk;
-    let end = min(begin + params.chunk, params.pixels);
-    let image_rows = group.z * (params.pixels / params.width);
-    for (var tile = begin; tile < end; tile += TILE) {
+    let end = min(begin + params.chunk, rows * across);
+    for (var tile = begin; tile < end; tile++) {
+        let row = group.z * rows + tile / across;
+        let left = tile % across * TILE;
         if (busy) {
-            for (var p = lane / lanes; p < TILE; p += abreast) {
-                var value = vec4f();
-                if (tile + p < end) {
-                    let row = image_rows + (tile + p) / params.width;
-                    let column = (tile + p) % params.width;
-                    value = depthwise(row, column, channel);
-                    if (kind == 2u) {
-                        v[params.v0 + ((row * params.width + column) * params.heads + head) * params.c4 + c] = value;
-                    }
+            let first = left + 8u * run;
+            let in_image = (params.out_row + row) % params.height;
+            let middle = params.x0 + (params.out_row + row - params.in_row) * params.width * stride + channel;
+            let above = middle - params.width * stride;
+            let below = middle + params.width * stride;
+            let up = f32(in_image > 0u);
+            let down = f32(in_image + 1u < params.height);
+            // The image's edge is zero: its taps are, and its row is any other.
+            let ta0 = up * taps[channel];
+            let ta1 = up * taps[stride + channel];
+            let ta2 = up * taps[2u * stride + channel];
+            let tm0 = taps[3u * stride + channel];
+            let tm1 = taps[4u * stride + channel];
+            let tm2 = taps[5u * stride + channel];
+            let tb0 = down * taps[6u * stride + channel];
+            let tb1 = down * taps[7u * stride + channel];
+            let tb2 = down * taps[8u * stride + channel];
+            let bias = taps[9u * stride + channel];
+            let a = select(middle, above, in_image > 0u);
+            let b = select(middle, below, in_image + 1u < params.height);
+            var c0 = Column(column(a, first), column(middle, first), column(b, first));
+            var c1 = Column(column(a, first + 1u), column(middle, first + 1u), column(b, first + 1u));
+            for (var p = 0u; p < 8u; p++) {
+                let at = first + p;
+                let c2 = Column(column(a, at + 2u), column(middle, at + 2u), column(b, at + 2u));
+                var value = bias + ta0 * c0.above + ta1 * c1.above + ta2 * c2.above
+                    + tm0 * c0.middle + tm1 * c1.middle + tm2 * c2.middle
+                    + tb0 * c0.below + tb1 * c1.below + tb2 * c2.below;
+                c0 = c1;
+                c1 = c2;
+                if (at >= params.width) { value = vec4f(); }
+                if (kind == 0u) { qs[(8u * run + p) * 16u + within] = value; }
+                if (kind == 1u) { ks[(8u * run + p) * 16u + within] = value; }
+                if (kind == 2u && at < params.width) {
+                    v[params.v0 + ((row * params.width + at) * params.heads + head) * params.c4 + c] = value;
                 }
-                if (kind == 0u) { qs[p * 16u + within] = value; }
-                if (kind == 1u) { ks[p * 16u + within] = value; }
             }
         }
         workgroupBarrier();
@@ -132,7 +153,7 @@ fn gram(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
 @group(0) @binding(1) var<storage, read> partials: array<f32>;
 @group(0) @binding(2) var<storage, read> temperature: array<f32>;
 @group(0) @binding(3) var<storage, read> project_out: array<f32>;  // [outputs, heads c]
-@group(0) @binding(4) var<storage, read> bias: array<f32>;
+@group(0) @binding(4) var<storage, read> out_bias: array<f32>;
 @group(0) @binding(5) var<storage, read_write> attn: array<f32>;     // [images, heads, 4 c4 + 2, 4 c4]
 @group(0) @binding(6) var<storage, read_write> panels: array<f32>;
 @group(0) @binding(7) var<storage, read_write> epilogue: array<f32>;
@@ -188,7 +209,7 @@ fn attend(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) 
     if (head == 0u) {
         for (var o = lane; o < params.n; o += 256u) {
             var b = 0.0;
-            if (BIAS && o < params.outputs) { b = bias[o]; }
+            if (BIAS && o < params.outputs) { b = out_bias[o]; }
             epilogue[image * 2u * params.n + o] = b;
         }
     }

@@ -25,6 +25,8 @@ struct Params {
     taps: u32,        // 9 for a 3x3 convolution [O, I, 3, 3], packed tap by tap; else 1
     m0: u32,          // where the modulation starts, and its row length
     ms: u32,
+    first: u32,       // where our outputs begin among all of the map's, a multiple of 16
+    n_all: u32,
 }
 
 const GAMMA: bool = false;
@@ -64,7 +66,8 @@ fn pack(@builtin(global_invocation_id) id: vec3u) {
     }
     var sum = 0.0;
     var constant = 0.0;
-    let to = (image * width + stored / 16u * 16u) * params.k + stored % 16u;
+    let all = (params.n_all + 15u) / 16u * 16u;
+    let to = (image * all + params.first + stored / 16u * 16u) * params.k + stored % 16u;
     let width_in = params.k / params.taps;
     for (var k = 0u; k < params.k; k++) {
         let tap = k / width_in;
@@ -89,9 +92,10 @@ fn pack(@builtin(global_invocation_id) id: vec3u) {
         panels[to + k * 16u] = v;
     }
     if (BIASED && o < params.outputs) { constant += bias[o]; }
-    if (stored < params.n) {
-        epilogue[image * 2u * params.n + stored] = constant;
-        epilogue[(image * 2u + 1u) * params.n + stored] = sum;
+    let at = params.first + stored;
+    if (at < params.n_all) {
+        epilogue[image * 2u * params.n_all + at] = constant;
+        epilogue[(image * 2u + 1u) * params.n_all + at] = sum;
     }
 }
 

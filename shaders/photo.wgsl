@@ -27,7 +27,7 @@ struct Params {
 // mirror folds i back into 0..n-1 at 0 and n-1, as often as needed.
 fn mirror(i: u32, n: u32) -> u32 {
     let period = max(2u * (n - 1u), 1u);
-    return min(i % period, (period - i % period) % period);
+    return min(i % period, period - i % period);
 }
 
 fn sample(i: u32) -> f32 { return f32((packed[i / 2u] >> (16u * (i % 2u))) & 0xffffu) / params.max; }

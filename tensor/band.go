@@ -33,12 +33,16 @@ func eachBand(t *Tensor, cost bandCost, f func(band)) {
 	call := f
 	f = func(b band) { bands++; call(b) }
 	defer func() { d.MostBands = max(d.MostBands, bands) }()
-	limit := maxPixels
+	limit, whole := maxPixels, true
 	for _, width := range cost.widths {
+		// A part may begin between aligned offsets, and is bound from the one before.
 		limit = min(limit, int((d.Limits().Binding-d.Limits().Alignment)/int64(4*width)))
+		whole = whole && int64(n*h*w)*int64(4*width) <= d.Limits().Binding
 	}
+	whole = whole && n*h*w <= maxPixels
 	if d.Scratch > 0 && cost.scratch > 0 {
 		limit = min(limit, int(d.Scratch/int64(4*cost.scratch)))
+		whole = whole && n*h*w <= limit
 	}
 	if d.Offload {
 		// Bands of a host tensor are temporaries themselves.
@@ -48,9 +52,10 @@ func eachBand(t *Tensor, cost bandCost, f func(band)) {
 		}
 		if d.Scratch > 0 {
 			limit = min(limit, int(d.Scratch/int64(4*total)))
+			whole = whole && n*h*w <= limit
 		}
 	}
-	if n*h*w <= limit {
+	if whole {
 		f(band{0, n, 0, h, h})
 		return
 	}

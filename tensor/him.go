@@ -13,22 +13,21 @@ type HIM struct {
 	Heads          int
 	Norm           Norm
 	Gamma, Beta    *Parameter // norm1; Beta is nil if BiasFree
-	KV             *Linear    // 4e → 2*dim in 2*Heads parts, norm2 folded in
 	Query, QBias   *Parameter // [dim, dim]; [dim] or nil
 	Proj, ProjBias *Parameter // [dim, dim]; [dim]
 }
 
-// Apply returns x + him(x, prior) for images x [N, H, W, dim] and tokens prior
-// [N, L, 4e].
-func (m *HIM) Apply(x, prior *Tensor) *Tensor {
+// Apply returns x + him(x, prior) for images x [N, H, W, dim]. kv [N, L, ...]
+// holds the prior's keys and values, Linear(norm2(prior)), from channel at on:
+// 2*Heads parts, each padded to a multiple of four.
+func (m *HIM) Apply(x, kv *Tensor, at int) *Tensor {
 	d := x.d
-	if len(prior.shape) != 3 || prior.shape[0] != x.shape[0] {
-		panic(&ShapeError{"him", "prior", fmt.Sprintf("[%d, tokens, 4*embed_dim]", x.shape[0]), prior.shape})
+	if len(kv.shape) != 3 || kv.shape[0] != x.shape[0] {
+		panic(&ShapeError{"him", "kv", fmt.Sprintf("[%d, tokens, ...]", x.shape[0]), kv.shape})
 	}
-	n, tokens, dim := x.shape[0], prior.shape[1], x.Channels()
+	n, tokens, dim := x.shape[0], kv.shape[1], x.Channels()
 	c := dim / m.Heads
 	perHead := pad4(tokens)
-	kv := m.KV.Apply(prior, Fused{})
 	scores := New(d, n, x.width()+2, m.Heads*perHead)
 	outs := New(d, n, m.Heads*perHead, x.width())
 	optional := func(p *Parameter) wgpu.View {
@@ -45,7 +44,7 @@ func (m *HIM) Apply(x, prior *Tensor) *Tensor {
 		return c
 	}
 	params := func(pixels, image, x0, y0 int) []any {
-		return []any{pixels, x.width() / 4, dim, m.Heads, c, pad4(c), tokens, image, x0, y0, float32(LayerNormEps)}
+		return []any{pixels, x.width() / 4, dim, m.Heads, c, pad4(c), tokens, image, x0, y0, at, kv.width(), float32(LayerNormEps)}
 	}
 	d.run(call{
 		kernel: d.kernel("him", "fold", constants(shaders.Constants{"Q_BIAS": m.QBias != nil, "BETA": m.Beta != nil})),
@@ -55,7 +54,6 @@ func (m *HIM) Apply(x, prior *Tensor) *Tensor {
 		groups: [3]int{m.Heads, n, 1},
 		work:   4 * float64(n*tokens) * float64(dim*dim),
 	})
-	kv.Release()
 	y := newWhole(d, 1, x.shape...)
 	apply := d.kernel("him", "apply", constants(shaders.Constants{"NORM": int(m.Norm), "TAIL": (4 - dim%4) % 4}))
 	eachBand(x, bandCost{widths: []int{x.width(), x.width()}}, func(b band) {
@@ -77,6 +75,3 @@ func (m *HIM) Apply(x, prior *Tensor) *Tensor {
 	outs.Release()
 	return y
 }
-
-// Release frees the packed weights; the parameters are the caller's.
-func (m *HIM) Release() { m.KV.Release() }

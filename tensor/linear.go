@@ -24,8 +24,19 @@ func LeakyReLU(slope float32) Activation { return Activation{Kind: 2, Slope: slo
 // Post(Act(product + bias) + Residual).
 type Fused struct {
 	Act, Post Activation
-	Residual  *Tensor // same shape as the output; nil for none
-	Into      *Tensor // write here (a view, the residual itself) instead of a new tensor
+	Residual  *Tensor  // same shape as the output; nil for none
+	Into      *Tensor  // write here (a view, the residual itself) instead of a new tensor
+	Reverse   *Reverse // instead of adding Residual, take a reverse diffusion step from it
+}
+
+// Reverse is a reverse diffusion step, without added noise, fused behind the
+// denoiser's last layer: from the sample x and the layer's output e,
+// x0 = clamp(Recip*x - Recipm1*e, -1, 1) if e is predicted noise, else e
+// itself, and the next sample is Coef1*x0 + Coef2*x.
+type Reverse struct {
+	PredictsNoise  bool
+	Recip, Recipm1 float32 // sqrt(1/ᾱ), sqrt(1/ᾱ - 1)
+	Coef1, Coef2   float32 // of x0 and x in the posterior mean
 }
 
 // Apply multiplies x [..., In] and returns [..., Out].
@@ -100,61 +111,55 @@ func (l *Linear) multiply(x, y *Tensor, f Fused, image int) {
 			rs = f.Residual.width() / 4
 		}
 	}
-	c := shaders.Constants{"NORM": int(l.norm)}
+	var step Reverse
+	if f.Reverse != nil {
+		step = *f.Reverse
+		residual = 4
+		if step.PredictsNoise {
+			residual = 3
+		}
+	}
 	panels := l.panelCount()
-	params := func(firstPanel, perWindow int) []any {
-		return []any{
+	variant := d.linearVariant(l, images)
+	perWindow := l.perWindow()
+	weights := []wgpu.View{{Buffer: l.panels.buffer, Size: int64(l.images) * l.weightBytes()}}
+	groups := [3]int{ceilDiv(rows, 256), panels, images}
+	switch variant {
+	case "windowed":
+		weights = weights[:0]
+		for w := range windows {
+			at := min(w, (panels-1)/perWindow) * perWindow // spare windows repeat the last
+			weights = append(weights, wgpu.View{Buffer: l.panels.buffer, Offset: int64(image*panels+at) * l.panelBytes(), Size: window})
+		}
+	case "tiled":
+		groups = [3]int{ceilDiv(rows, 128), ceilDiv(panels, 4), images}
+	}
+	d.run(call{
+		kernel: d.kernel("linear", variant, shaders.Constants{"NORM": int(l.norm)}),
+		params: []any{
 			rows, l.k / 4, l.n / 4, l.in, x0, x.width() / 4, r0, rs, y0, y.width() / 4,
 			image * panels * l.k * 4, stride * panels * l.k * 4, image * l.n / 2, stride * l.n / 2,
-			firstPanel, perWindow, f.Act.Kind, f.Post.Kind, residual, f.Act.Slope + f.Post.Slope, float32(LayerNormEps),
-		}
-	}
-	weights := wgpu.View{Buffer: l.panels.buffer, Size: int64(l.images) * l.weightBytes()}
-	epilogue := wgpu.Whole(l.epilogue.buffer)
-	work := 2 * float64(images*rows) * float64(l.k) * float64(l.n)
-	pw := l.perWindow()
-	switch {
-	case d.linearVariant(l, rows, images) == "windowed":
-		// Seven windows a call; further panels go into further calls.
-		views := make([]wgpu.View, 0, 11)
-		perCall := pw * windows
-		for first := 0; first < panels; first += perCall {
-			here := min(perCall, panels-first)
-			views = append(views[:0], xv, epilogue, rv)
-			for w := range windows {
-				at := first + min(w*pw, (here-1)/pw*pw)
-				views = append(views, wgpu.View{Buffer: l.panels.buffer, Offset: int64(image*panels+at) * l.panelBytes(), Size: window})
-			}
-			d.run(call{
-				kernel: d.kernel("linear", "windowed", c), params: params(first, pw), views: append(views, yv),
-				groups: [3]int{ceilDiv(rows, 256), here, 1}, work: work * float64(here) / float64(panels),
-			})
-		}
-	case d.linearVariant(l, rows, images) == "tiled":
-		d.run(call{
-			kernel: d.kernel("linear", "tiled", c), params: params(0, 0), views: []wgpu.View{xv, epilogue, rv, weights, yv},
-			groups: [3]int{ceilDiv(rows, 128), ceilDiv(panels, 4), images}, work: work,
-		})
-	default:
-		d.run(call{
-			kernel: d.kernel("linear", "direct", c), params: params(0, 0), views: []wgpu.View{xv, epilogue, rv, weights, yv},
-			groups: [3]int{ceilDiv(rows, 256), panels, images}, work: work,
-		})
-	}
+			perWindow, f.Act.Kind, f.Post.Kind, residual, f.Act.Slope + f.Post.Slope, float32(LayerNormEps),
+			step.Recip, step.Recipm1, step.Coef1, step.Coef2,
+		},
+		views:  append(append([]wgpu.View{xv, wgpu.Whole(l.epilogue.buffer), rv}, weights...), yv),
+		groups: groups,
+		work:   2 * float64(images*rows) * float64(l.k) * float64(l.n),
+	})
 }
 
 // windows is the number of uniform windows in linear.wgsl.
-const windows = 7
+const windows = 8
 
 // linearVariant chooses the entry point of linear.wgsl. On software Vulkan a
 // uniform load is a broadcast and a storage load a gather, so weights go
-// through uniform windows where few calls cover them; hardware wants tiles in
+// through uniform windows where they fit; hardware wants tiles in
 // workgroup memory.
-func (d *Device) linearVariant(l *Linear, rows, images int) string {
+func (d *Device) linearVariant(l *Linear, images int) string {
 	if !d.Adapter().Software {
 		return "tiled"
 	}
-	if pw := l.perWindow(); pw > 0 && images == 1 && l.panelCount() <= 2*windows*pw && d.Limits().UniformBinding >= window {
+	if pw := l.perWindow(); pw > 0 && images == 1 && l.panelCount() <= windows*pw && d.Limits().UniformBinding >= window {
 		return "windowed"
 	}
 	return "direct"

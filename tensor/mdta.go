@@ -17,9 +17,11 @@ type Attention struct {
 	OutBias     *Parameter // or nil
 }
 
-// chunks of an image's pixels that are summed by themselves.
+// An image is taken in tiles of 32 pixels of a row, and chunks of tiles are
+// summed by themselves: enough to keep a GPU busy, few enough to add up fast.
 const (
-	smallestChunk = 512
+	tilePixels    = 32
+	smallestChunk = 16 // tiles
 	mostChunks    = 128
 )
 
@@ -40,11 +42,12 @@ func (a *Attention) Apply(x *Tensor, inPlace bool) *Tensor {
 	v := newWhole(d, a.Heads, n, h, w, dim)
 	cost := bandCost{widths: []int{x.width(), wide}, scratch: wide, halo: 1}
 	eachBand(x, cost, func(b band) { bands = append(bands, b) })
-	chunk := max(smallestChunk, ceilDiv(ceilDiv(h*w, mostChunks), 32)*32)
+	across := ceilDiv(w, tilePixels)
+	chunk := max(smallestChunk, ceilDiv(h*across, mostChunks))
 	slots, first := 0, 0
 	for _, b := range bands {
 		if b.image == 0 {
-			slots += ceilDiv((b.y1-b.y0)*w, chunk)
+			slots += ceilDiv((b.y1-b.y0)*across, chunk)
 		}
 	}
 	size := (4*c4 + 2) * 4 * c4
@@ -60,7 +63,7 @@ func (a *Attention) Apply(x *Tensor, inPlace bool) *Tensor {
 		vb := v.target(b)
 		qv, q0 := qkv.view()
 		vv, v0 := vb.view()
-		pixels := (b.y1 - b.y0) * w
+		pixels, chunks := (b.y1-b.y0)*w, ceilDiv((b.y1-b.y0)*across, chunk)
 		top, _ := b.halo(1)
 		row := b.image*h + b.y0
 		pv := wgpu.View{Buffer: partials.mem.buffer, Offset: 0, Size: partials.bytes()}
@@ -68,10 +71,10 @@ func (a *Attention) Apply(x *Tensor, inPlace bool) *Tensor {
 			kernel: d.kernel("mdta", "gram", nil),
 			params: []any{h, w, row, pixels, row - top, q0, v0, a.Heads, c4, block4, chunk, first + b.image*a.Heads*slots, slots, c, 0, 0, 0},
 			views:  []wgpu.View{qv, a.Depth.taps.whole(), vv, pv},
-			groups: [3]int{ceilDiv(pixels, chunk), a.Heads * blocks * blocks, b.images},
+			groups: [3]int{chunks, a.Heads * blocks * blocks, b.images},
 			work:   2 * float64(b.images*pixels) * float64(a.Heads) * (float64(4*c4)*float64(4*c4) + 27*float64(4*c4)),
 		})
-		first += ceilDiv(pixels, chunk)
+		first += chunks
 		qkv.Release()
 		v.commit(b, vb)
 	}

@@ -292,3 +292,25 @@ func TestPixelsRefusesNonFinite(t *testing.T) {
 		}
 	}
 }
+
+// Past 32,768 workgroups the second axis counts on; none may be left out.
+func TestManyWorkgroups(t *testing.T) {
+	d := openDevice(t)
+	const n = 4 * 64 * 32768
+	ones := make([]float32, n+2000)
+	for i := range ones {
+		ones[i] = 1
+	}
+	x := From(d, ones, len(ones))
+	for i, v := range stored(t, Add(x, x)) {
+		if v != 2 {
+			t.Fatalf("add at %d: %g", i, v)
+		}
+	}
+	const rows = 4*32768 + 5
+	for i, v := range stored(t, Softmax(From(d, ones[:2*rows], rows, 2))) {
+		if i%4 < 2 && v != 0.5 {
+			t.Fatalf("softmax at %d: %g", i, v)
+		}
+	}
+}

@@ -60,52 +60,80 @@ type Linear struct {
 
 // NewLinear packs a linear map. The parameters can be released afterwards.
 func NewLinear(d *Device, s LinearSpec) *Linear {
+	l := plan(d, s)
+	l.allocate()
+	l.pack(s, 0)
+	return l
+}
+
+// NewLinearStack packs several maps of the same input into one. Its outputs
+// stand side by side in one part, map i's from at[i] on, as stored.
+func NewLinearStack(d *Device, specs []LinearSpec) (l *Linear, at []int) {
+	all := plan(d, specs[0])
+	n := 0
+	for _, s := range specs {
+		at = append(at, n)
+		n += ceilDiv(plan(d, s).n, 16) * 16
+	}
+	all.out, all.n, all.outParts = n, n, 1
+	all.allocate()
+	for i, s := range specs {
+		all.pack(s, at[i])
+	}
+	return all, at
+}
+
+// plan works out how s is stored.
+func plan(d *Device, s LinearSpec) *Linear {
 	l := &Linear{
 		d: d, out: s.Out, in: s.In, outParts: max(s.OutParts, 1), inParts: max(s.InParts, 1),
 		norm: s.Norm, images: 1, shuffle: max(s.Shuffle, 1),
 	}
-	taps := 1
-	if s.Conv {
-		taps = 9
-	}
 	if s.Modulation != nil {
 		l.images = s.Modulation.shape[0]
 	}
-	row := max(s.Row, s.In) * taps
+	if r := l.shuffle * l.shuffle; r > 1 {
+		l.outParts = r // sub-pixel by sub-pixel, each padded
+	}
+	l.n = l.outParts * pad4(s.Out/l.outParts)
+	l.k = l.inParts * pad4(s.In/l.inParts) * s.taps()
+	return l
+}
+
+func (s LinearSpec) taps() int {
+	if s.Conv {
+		return 9
+	}
+	return 1
+}
+
+// pack fills the outputs from first on with s.
+func (l *Linear) pack(s LinearSpec, first int) {
+	own := plan(l.d, s)
+	row := max(s.Row, s.In) * s.taps()
 	if got := s.Weight.Len(); got != s.Out*row {
 		panic(&ShapeError{"linear", "weight", fmt.Sprintf("%d x %d values", s.Out, row), []int{got}})
 	}
-	l.n = l.outParts * pad4(s.Out/l.outParts)
-	l.k = l.inParts * pad4(s.In/l.inParts) * taps
-	if r := l.shuffle * l.shuffle; r > 1 {
-		// Stored sub-pixel by sub-pixel, each padded.
-		l.outParts = r
-		l.n = r * pad4(s.Out/r)
-	}
-	l.allocate()
-	absent := s.Weight.whole()
 	optional := func(t *Tensor) wgpu.View {
 		if t == nil {
-			return absent
+			return s.Weight.whole()
 		}
 		return t.whole()
 	}
-	k := d.kernel("pack", "pack", shaders.Constants{
-		"GAMMA": s.Gamma != nil, "BETA": s.Beta != nil, "MODULATED": s.Modulation != nil, "BIASED": s.Bias != nil,
-	})
-	var modulationRow int
+	modulationRow := 0
 	if s.Modulation != nil {
 		modulationRow = s.Modulation.width()
 	}
-	d.run(call{
-		kernel: k,
-		params: []any{s.Out, s.In, s.From, row, s.Out / l.outParts, pad4(s.Out / l.outParts), s.In / l.inParts, pad4(s.In / l.inParts),
-			l.n, l.k, l.shuffle * l.shuffle, taps, s.ModulationAt, modulationRow},
+	l.d.run(call{
+		kernel: l.d.kernel("pack", "pack", shaders.Constants{
+			"GAMMA": s.Gamma != nil, "BETA": s.Beta != nil, "MODULATED": s.Modulation != nil, "BIASED": s.Bias != nil,
+		}),
+		params: []any{s.Out, s.In, s.From, row, s.Out / own.outParts, pad4(s.Out / own.outParts), s.In / own.inParts, pad4(s.In / own.inParts),
+			own.n, l.k, l.shuffle * l.shuffle, s.taps(), s.ModulationAt, modulationRow, first, l.n},
 		views: []wgpu.View{s.Weight.whole(), optional(s.Bias), optional(s.Gamma), optional(s.Beta), optional(s.Modulation),
 			wgpu.Whole(l.panels.buffer), wgpu.Whole(l.epilogue.buffer)},
-		groups: [3]int{ceilDiv(ceilDiv(l.n, 16)*16, 64), l.images, 1},
+		groups: [3]int{ceilDiv(ceilDiv(own.n, 16)*16, 64), l.images, 1},
 	})
-	return l
 }
 
 // window is the size of a uniform binding that linear.wgsl declares.
@@ -163,7 +191,7 @@ func NewDepthwise(d *Device, channels, parts int, weight, bias *Parameter) *Dept
 	n := dw.taps.width()
 	d.run(call{
 		kernel: d.kernel("pack", "depthwise", shaders.Constants{"BIASED": bias != nil}),
-		params: []any{channels, 0, 0, 0, channels / parts, pad4(channels / parts), 0, 0, n, 0, 0, 0, 0, 0},
+		params: []any{channels, 0, 0, 0, channels / parts, pad4(channels / parts), 0, 0, n, 0, 0, 0, 0, 0, 0, 0},
 		views:  []wgpu.View{weight.whole(), b.whole(), dw.taps.whole()},
 		groups: [3]int{ceilDiv(n, 64), 1, 1},
 	})

@@ -126,8 +126,7 @@ func ReflectPad(x *Tensor, right, bottom int) *Tensor {
 // mirror folds i back into 0..n-1 at 0 and n-1, as often as needed.
 func mirror(i, n int) int {
 	period := max(2*(n-1), 1)
-	i %= period
-	return min(i, (period-i)%period)
+	return min(i%period, period-i%period)
 }
 
 func sampleBytes(s []uint16) []byte {

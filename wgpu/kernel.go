@@ -28,7 +28,7 @@ type KernelSpec struct {
 
 // maxBindings is the parameter block plus what WebGPU promises everywhere: 8
 // storage buffers, and uniform windows beside them.
-const maxBindings = 12
+const maxBindings = 13
 
 // Kernel is a compiled compute pipeline, owned by its device.
 type Kernel struct {
