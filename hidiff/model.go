@@ -146,9 +146,14 @@ func (m *Model) Restore(ctx context.Context, p *photo.Photo, o RestoreOptions) (
 }
 
 func (m *Model) run(ctx context.Context, p *photo.Photo, o RestoreOptions, plan Plan) (out *photo.Photo, err error) {
+	start, mark := m.d.Stats().Dispatches, m.d.Mark()
+	defer func() {
+		if err != nil {
+			m.d.ReleaseSince(mark)
+		}
+	}()
 	defer tensor.Catch(&err)
 	m.d.Scratch, m.d.Offload = plan.scratch, plan.Offload
-	start := m.d.Stats().Dispatches
 	step := int64(0)
 	m.d.Before = func() {
 		if err := ctx.Err(); err != nil {
@@ -299,6 +304,12 @@ func (m *Model) plan(width, height int, o RestoreOptions) (Plan, error) {
 }
 
 func (m *Model) dryRun(width, height int, o RestoreOptions) (err error) {
+	mark := m.dry.Mark()
+	defer func() {
+		if err != nil {
+			m.dry.ReleaseSince(mark)
+		}
+	}()
 	defer tensor.Catch(&err)
 	p := &photo.Photo{Width: width, Height: height, Channels: 3, Max: 255}
 	_, err = restore(context.Background(), m.dryNets, m.dry, p, make([]float32, m.Weights.Config.priorLen()), o)

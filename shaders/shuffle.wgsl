@@ -15,15 +15,21 @@ struct Params {
     xs: u32,         // stored channels of a pixel of x
     ys: u32,         // and of y
     at: u32,         // unshuffle: first channel written in each pixel of y
-    count: u32,      // and how many, which past C*r*r are padding
+    count: u32,      // and how many, of both inputs; past theirs is padding
     total: u32,      // floats to write
     x0: u32,         // in floats
     y0: u32,
+    second: u32,     // unshuffle: the second input's C, 0 if there is none
+    ss: u32,         // stored channels of a pixel of it
+    s0: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x: array<f32>;
 @group(0) @binding(2) var<storage, read_write> y: array<f32>;
+
+@group(0) @binding(2) var<storage, read> x2: array<f32>;
+@group(0) @binding(3) var<storage, read_write> joined: array<f32>;
 
 @compute @workgroup_size(64)
 fn shuffle(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
@@ -48,10 +54,13 @@ fn unshuffle(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_inde
     let pixel = i / params.count;
     let c = k / (params.r * params.r);
     var v = 0.0;
+    let row = pixel / params.width * params.r + k / params.r % params.r;
+    let column = pixel % params.width * params.r + k % params.r;
+    let source = row * params.width * params.r + column;
     if (c < params.channels) {
-        let row = pixel / params.width * params.r + k / params.r % params.r;
-        let column = pixel % params.width * params.r + k % params.r;
-        v = x[params.x0 + (row * params.width * params.r + column) * params.xs + c];
+        v = x[params.x0 + source * params.xs + c];
+    } else if (c < params.channels + params.second) {
+        v = x2[params.s0 + source * params.ss + c - params.channels];
     }
-    y[params.y0 + pixel * params.ys + params.at + k] = v;
+    joined[params.y0 + pixel * params.ys + params.at + k] = v;
 }

@@ -29,6 +29,10 @@ type Device struct {
 	// [Abort], to end the operator.
 	Before func()
 
+	// Variant forces an entry point of linear.wgsl, "tiled", "direct" or
+	// "windowed", where it can serve; empty chooses by adapter.
+	Variant string
+
 	// MostBands is the largest number of bands an operator was cut into.
 	MostBands int
 

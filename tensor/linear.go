@@ -156,10 +156,16 @@ const windows = 8
 // through uniform windows where they fit; hardware wants tiles in
 // workgroup memory.
 func (d *Device) linearVariant(l *Linear, images int) string {
-	if !d.Adapter().Software {
+	pw := l.perWindow()
+	fits := pw > 0 && images == 1 && l.panelCount() <= windows*pw && d.Limits().UniformBinding >= window
+	switch {
+	case d.Variant == "windowed" && !fits:
+		return "direct"
+	case d.Variant != "":
+		return d.Variant
+	case !d.Adapter().Software:
 		return "tiled"
-	}
-	if pw := l.perWindow(); pw > 0 && images == 1 && l.panelCount() <= windows*pw && d.Limits().UniformBinding >= window {
+	case fits:
 		return "windowed"
 	}
 	return "direct"

@@ -20,7 +20,7 @@ func PixelShuffle(x *Tensor, r int) *Tensor {
 		total := ys.rows() * ys.width()
 		x.d.run(call{
 			kernel: kernel,
-			params: []any{w, r, c, x.width(), y.width(), 0, 0, total, 4 * x0, 4 * y0},
+			params: []any{w, r, c, x.width(), y.width(), 0, 0, total, 4 * x0, 4 * y0, 0, 0, 0},
 			views:  views(xv, yv),
 			groups: spread(ceilDiv(total, 64)),
 		})
@@ -53,7 +53,7 @@ func joinable(op string, xs []*Tensor) *Tensor {
 	return xs[0]
 }
 
-// unshuffle runs once per input, each writing its channels.
+// unshuffle takes two inputs at a time.
 func unshuffle(r int, xs []*Tensor) *Tensor {
 	d := xs[0].d
 	shape := withChannels(xs[0], 0)
@@ -72,22 +72,29 @@ func unshuffle(r int, xs []*Tensor) *Tensor {
 	eachBand(y, cost, func(b band) {
 		xb, ys := b.scaled(h*r, h), y.target(b)
 		yv, y0 := ys.view()
-		at := 0
-		for i, x := range xs {
-			count := x.Channels() * r * r
-			if i == len(xs)-1 {
+		for i, at := 0, 0; i < len(xs); i += 2 {
+			first := xs[i].rowsOf(xb, 0)
+			second, channels := first.share(), 0
+			if i+1 < len(xs) {
+				second.Release()
+				second = xs[i+1].rowsOf(xb, 0)
+				channels = second.Channels()
+			}
+			count := (first.Channels() + channels) * r * r
+			if i+2 >= len(xs) {
 				count = y.width() - at // and the padding
 			}
-			rows := x.rowsOf(xb, 0)
-			xv, x0 := rows.view()
+			xv, x0 := first.view()
+			sv, s0 := second.view()
 			total := ys.rows() * count
 			d.run(call{
 				kernel: kernel,
-				params: []any{w, r, x.Channels(), x.width(), y.width(), at, count, total, 4 * x0, 4 * y0},
-				views:  views(xv, yv),
+				params: []any{w, r, first.Channels(), first.width(), y.width(), at, count, total, 4 * x0, 4 * y0, channels, second.width(), 4 * s0},
+				views:  views(xv, sv, yv),
 				groups: spread(ceilDiv(total, 64)),
 			})
-			rows.Release()
+			first.Release()
+			second.Release()
 			at += count
 		}
 		y.commit(b, ys)

@@ -11,6 +11,7 @@ type Buffer struct {
 	size   int64
 	raw    *gpu.Buffer
 	live   bool
+	born   uint64 // when it was last handed out
 	groups map[groupKey]struct{} // cached bind groups that name this buffer
 }
 
@@ -25,6 +26,7 @@ type pool struct {
 	free   map[int64][]*Buffer
 	all    map[*Buffer]struct{}
 	nextID uint64
+	births uint64
 }
 
 // roundSize rounds up to 256 bytes: every size is then a valid binding and
@@ -44,7 +46,7 @@ func (d *Device) Alloc(label string, size int64) (*Buffer, error) {
 	if list := d.pool.free[size]; len(list) > 0 {
 		b := list[len(list)-1]
 		d.pool.free[size] = list[:len(list)-1]
-		b.live = true
+		b.live, b.born = true, d.pool.birth()
 		d.stats.Pooled -= size
 		d.stats.Live += size
 		return b, nil
@@ -72,7 +74,7 @@ func (d *Device) Alloc(label string, size int64) (*Buffer, error) {
 		return nil, err
 	}
 	d.pool.nextID++
-	b := &Buffer{dev: d, id: d.pool.nextID, size: size, raw: raw, live: true}
+	b := &Buffer{dev: d, id: d.pool.nextID, size: size, raw: raw, live: true, born: d.pool.birth()}
 	if d.pool.all == nil {
 		d.pool.all = map[*Buffer]struct{}{}
 		d.pool.free = map[int64][]*Buffer{}
@@ -91,12 +93,40 @@ func (d *Device) createBuffer(label string, size int64) (*gpu.Buffer, error) {
 	return d.dev.TryCreateBuffer(&gpu.BufferDescriptor{Label: label, Size: uint64(size), Usage: bufferUsage})
 }
 
+func (p *pool) birth() uint64 {
+	p.births++
+	return p.births
+}
+
+// Mark returns a point in time for [Device.ReleaseSince].
+func (d *Device) Mark() uint64 {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.pool.births
+}
+
+// ReleaseSince releases every buffer handed out after mark: what an operation
+// that failed half-way left behind.
+func (d *Device) ReleaseSince(mark uint64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for b := range d.pool.all {
+		if b.live && b.born > mark {
+			d.release(b)
+		}
+	}
+}
+
 // Release returns b to the pool. Work already issued may still use it: the
 // stream is in order, so whoever gets it next comes later.
 func (b *Buffer) Release() {
 	d := b.dev
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	d.release(b)
+}
+
+func (d *Device) release(b *Buffer) {
 	if !b.live || d.closed {
 		return
 	}

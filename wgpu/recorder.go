@@ -23,16 +23,15 @@ type Dispatch struct {
 	Params []byte    // the uniform block, at most 256 bytes
 	Views  []View    // bindings 1, 2, …
 	Groups [3]uint32 // workgroups per axis; a call with none is dropped
-	Work   float64   // rough floating-point operations, to bound what one submit takes
-	Bytes  float64   // rough bytes moved; with Work only for the profile
+	Work   float64   // rough floating-point operations, and
+	Bytes  float64   // bytes moved: they bound what one submit takes
 	Label  string    // for the profile and for errors; the kernel's if empty
 }
 
 const (
 	paramStride  = 256
-	maxRecorded  = 256  // dispatches per submit
-	maxWork      = 4e10 // per submit: about 0.2 s on a weak integrated GPU
-	maxInFlight  = 3    // submits
+	maxRecorded  = 256 // dispatches per submit
+	maxInFlight  = 3   // submits
 	maxCopyBytes = 256 << 20
 )
 
@@ -43,7 +42,10 @@ type recorder struct {
 	params   *gpu.Buffer
 	host     [maxRecorded * paramStride]byte
 	n        int
-	work     float64
+	work     float64 // recorded so far
+	bytes    float64
+	maxWork  float64 // per submit
+	maxBytes float64
 	copied   int64
 	encoder  *gpu.CommandEncoder
 	pass     *gpu.ComputePassEncoder
@@ -51,6 +53,12 @@ type recorder struct {
 }
 
 func (r *recorder) init(d *Device) (err error) {
+	// A submit should take some tenths of a second at most, for the watchdogs
+	// of weak GPUs and for the user's Ctrl-C.
+	r.maxWork, r.maxBytes = 4e10, 1e10
+	if d.adapter.Software {
+		r.maxWork, r.maxBytes = 2e9, 5e8
+	}
 	r.params, err = d.dev.TryCreateBuffer(&gpu.BufferDescriptor{
 		Label: "params", Size: maxRecorded * paramStride, Usage: gpu.BufferUsageUniform | gpu.BufferUsageCopyDst,
 	})
@@ -100,7 +108,7 @@ func (d *Device) Dispatch(c Dispatch) {
 		return
 	}
 	r := &d.rec
-	if r.n == maxRecorded || (r.n > 0 && r.work+c.Work > maxWork) {
+	if r.n == maxRecorded || (r.n > 0 && (r.work+c.Work > r.maxWork || r.bytes+c.Bytes > r.maxBytes)) {
 		r.submit(d)
 	}
 	if !r.open(d) {
@@ -124,6 +132,7 @@ func (d *Device) Dispatch(c Dispatch) {
 	clear(slot[copy(slot, c.Params):])
 	r.n++
 	r.work += c.Work
+	r.bytes += c.Bytes
 	d.stats.Dispatches++
 	if d.prof != nil && d.prof.full() {
 		r.submit(d)
@@ -223,7 +232,7 @@ func (r *recorder) submit(d *Device) {
 	}
 	cmd, err := r.encoder.TryFinish(&gpu.CommandBufferDescriptor{Label: "hidiff"})
 	r.encoder.Release()
-	r.encoder, r.n, r.work = nil, 0, 0
+	r.encoder, r.n, r.work, r.bytes = nil, 0, 0, 0
 	if err != nil {
 		d.fail(err)
 		return
