@@ -129,6 +129,7 @@ func newRootCommand(a *app) *cobra.Command {
 		newInfoCommand(a, a.info),
 		newConvertCommand(a, a.convert),
 		newDoctorCommand(a, a.doctor),
+		newBenchCommand(a, a.bench),
 		newVersionCommand(a, a.version),
 		newManCommand(),
 	)

@@ -26,40 +26,6 @@ func openDevice(t *testing.T) *tensor.Device {
 	return d
 }
 
-// poison leaves NaNs in the buffers that an operator on these tensors is likely
-// to be given: the pool hands buffers out by size, last released first. What an
-// operator fails to write, or reads before writing, shows.
-func poison(d *tensor.Device, shapes ...[]int) {
-	var all []*tensor.Tensor
-	fill := func(floats int) {
-		nan := make([]float32, floats)
-		for i := range nan {
-			nan[i] = float32(math.NaN())
-		}
-		all = append(all, tensor.From(d, nan, floats))
-	}
-	for floats := 64; floats <= 4096; floats += 64 { // scratch memory
-		fill(floats)
-	}
-	for _, s := range shapes {
-		for axis := range s { // whichever axis becomes the channels
-			stored := (s[axis] + 3) / 4 * 4
-			for i, n := range s {
-				if i != axis {
-					stored *= n
-				}
-			}
-			stored = (stored + 63) / 64 * 64
-			for range 3 {
-				fill(stored)
-			}
-		}
-	}
-	for _, t := range all {
-		t.Release()
-	}
-}
-
 func TestPoisonReachesTheNextTensor(t *testing.T) {
 	d := openDevice(t)
 	poison(d, []int{2, 3, 5, 7})

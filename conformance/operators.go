@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"hidiff/conformance/ref"
 	"hidiff/tensor"
 )
 
@@ -14,6 +15,10 @@ import (
 type Operator struct {
 	Name string // as in the fixtures' metadata and package ref
 	run  func(b *bench) Tensor
+
+	// want says what it should return, where it is more than package ref's
+	// operator of that name.
+	want func(in ref.Params, attrs ref.Attrs) *ref.Array
 }
 
 // LookupOperator returns the row of that name from [Operators].
@@ -55,63 +60,64 @@ func RunOp(ctx context.Context, d *tensor.Device, f *Fixture) (Diff, error) {
 	return Compare(got.Data, want.Data, got.Shape, want.Shape)
 }
 
-// Operators lists every operator of the fixtures that the device has by itself,
-// sorted by name.
+// Operators lists every operator of the device that the networks are made of, sorted
+// by name. Three are fused with what surrounds them, as fused.go describes.
 var Operators = []Operator{
-	{"adaptive_avg_pool", func(b *bench) Tensor { return b.nchw(tensor.AdaptiveAvgPool(b.image("x"), b.integer("out"))) }},
-	{"add", func(b *bench) Tensor { return b.plain(tensor.Add(b.rows("a"), b.rows("b"))) }},
-	{"charbonnier_loss", func(b *bench) Tensor {
+	{Name: "adaptive_avg_pool", run: func(b *bench) Tensor { return b.nchw(tensor.AdaptiveAvgPool(b.image("x"), b.integer("out"))) }},
+	{Name: "add", run: func(b *bench) Tensor { return b.plain(tensor.Add(b.rows("a"), b.rows("b"))) }},
+	{Name: "charbonnier_loss", run: func(b *bench) Tensor {
 		return b.plain(tensor.CharbonnierLoss(b.rows("a"), b.rows("b"), b.attr("eps"), tensor.MeanOf, 1))
 	}},
-	{"clamp", func(b *bench) Tensor {
+	{Name: "clamp", run: func(b *bench) Tensor {
 		return b.plain(tensor.Clamp(b.rows("x"), float32(b.attr("lo")), float32(b.attr("hi"))))
 	}},
-	{"concat_channel", func(b *bench) Tensor { return b.nchw(tensor.Concat(b.image("a"), b.image("b"))) }},
-	{"conv1x1", func(b *bench) Tensor {
+	{Name: "concat_channel", run: func(b *bench) Tensor { return b.nchw(tensor.Concat(b.image("a"), b.image("b"))) }},
+	{Name: "conv1x1", run: func(b *bench) Tensor {
 		return b.nchw(b.linear(tensor.LinearSpec{}).Apply(b.image("x"), tensor.Fused{}))
 	}},
-	{"conv3x3", func(b *bench) Tensor {
+	{Name: "conv3x3", run: func(b *bench) Tensor {
 		return b.nchw(b.linear(tensor.LinearSpec{Conv: true}).Conv3x3(b.image("x"), tensor.Conv{}))
 	}},
-	{"dwconv3x3", func(b *bench) Tensor {
-		w := tensor.NewDepthwise(b.d, b.size("w", 0), 1, b.parameter("w"), b.parameter("b"))
-		b.releases = append(b.releases, w.Release)
-		return b.nchw(w.Apply(b.image("x")))
+	{Name: "dwconv3x3", run: func(b *bench) Tensor {
+		return b.nchw(b.depthwise("w", "b", 1).Apply(b.image("x")))
 	}},
-	{"gelu", func(b *bench) Tensor { return b.plain(tensor.Activate(b.rows("x"), tensor.GELU)) }},
-	{"gelu_gate", func(b *bench) Tensor { return b.nchw(tensor.GELUGate(b.imageParts("x", 2))) }},
-	{"l1_loss", func(b *bench) Tensor { return b.plain(tensor.L1Loss(b.rows("a"), b.rows("b"), tensor.MeanOf, 1)) }},
-	{"l2_normalize", func(b *bench) Tensor { return b.plain(tensor.L2Normalize(b.rows("x"), float32(b.attr("eps")))) }},
-	{"layernorm_channel", func(b *bench) Tensor {
+	{Name: "feedforward", run: runFeedForward, want: refFeedForward},
+	{Name: "gelu", run: func(b *bench) Tensor { return b.plain(tensor.Activate(b.rows("x"), tensor.GELU)) }},
+	{Name: "gelu_gate", run: func(b *bench) Tensor { return b.nchw(tensor.GELUGate(b.imageParts("x", 2))) }},
+	{Name: "him", run: runHIM, want: refHIM},
+	{Name: "l1_loss", run: func(b *bench) Tensor { return b.plain(tensor.L1Loss(b.rows("a"), b.rows("b"), tensor.MeanOf, 1)) }},
+	{Name: "l2_normalize", run: func(b *bench) Tensor { return b.plain(tensor.L2Normalize(b.rows("x"), float32(b.attr("eps")))) }},
+	{Name: "layernorm_channel", run: func(b *bench) Tensor {
 		return b.nchw(tensor.LayerNorm(b.image("x"), tensor.WithBias, b.parameter("w"), b.parameter("b")))
 	}},
-	{"layernorm_channel_biasfree", func(b *bench) Tensor {
+	{Name: "layernorm_channel_biasfree", run: func(b *bench) Tensor {
 		return b.nchw(tensor.LayerNorm(b.image("x"), tensor.BiasFree, b.parameter("w"), nil))
 	}},
-	{"layernorm_last", func(b *bench) Tensor {
+	{Name: "layernorm_last", run: func(b *bench) Tensor {
 		return b.plain(tensor.LayerNorm(b.rows("x"), tensor.WithBias, b.parameter("w"), b.parameter("b")))
 	}},
-	{"leaky_relu", func(b *bench) Tensor {
+	{Name: "leaky_relu", run: func(b *bench) Tensor {
 		return b.plain(tensor.Activate(b.rows("x"), tensor.LeakyReLU(float32(b.attr("slope")))))
 	}},
-	{"linear", func(b *bench) Tensor {
+	{Name: "linear", run: func(b *bench) Tensor {
 		return b.plain(b.linear(tensor.LinearSpec{}).Apply(b.rows("x"), tensor.Fused{}))
 	}},
-	{"matmul_nn", func(b *bench) Tensor { return b.plain(tensor.MatMul(b.rows("a"), b.rows("b"), false, false)) }},
-	{"matmul_nt", func(b *bench) Tensor { return b.plain(tensor.MatMul(b.rows("a"), b.rows("b"), false, true)) }},
-	{"matmul_tn", func(b *bench) Tensor { return b.plain(tensor.MatMul(b.rows("a"), b.rows("b"), true, false)) }},
-	{"mean", func(b *bench) Tensor { return b.plain(tensor.Mean(b.rows("x"))) }},
-	{"mse_loss", func(b *bench) Tensor { return b.plain(tensor.MSELoss(b.rows("a"), b.rows("b"), tensor.MeanOf, 1)) }},
-	{"mul", func(b *bench) Tensor { return b.plain(tensor.Mul(b.rows("a"), b.rows("b"))) }},
-	{"pixel_shuffle", func(b *bench) Tensor { return b.nchw(tensor.PixelShuffle(b.image("x"), b.integer("r"))) }},
-	{"pixel_unshuffle", func(b *bench) Tensor { return b.nchw(tensor.PixelUnshuffle(b.integer("r"), b.image("x"))) }},
-	{"reflect_pad_right_bottom", func(b *bench) Tensor {
+	{Name: "matmul_nn", run: func(b *bench) Tensor { return b.plain(tensor.MatMul(b.rows("a"), b.rows("b"), false, false)) }},
+	{Name: "matmul_nt", run: func(b *bench) Tensor { return b.plain(tensor.MatMul(b.rows("a"), b.rows("b"), false, true)) }},
+	{Name: "matmul_tn", run: func(b *bench) Tensor { return b.plain(tensor.MatMul(b.rows("a"), b.rows("b"), true, false)) }},
+	{Name: "mdta", run: runMDTA, want: refMDTA},
+	{Name: "mean", run: func(b *bench) Tensor { return b.plain(tensor.Mean(b.rows("x"))) }},
+	{Name: "mse_loss", run: func(b *bench) Tensor { return b.plain(tensor.MSELoss(b.rows("a"), b.rows("b"), tensor.MeanOf, 1)) }},
+	{Name: "mul", run: func(b *bench) Tensor { return b.plain(tensor.Mul(b.rows("a"), b.rows("b"))) }},
+	{Name: "pixel_shuffle", run: func(b *bench) Tensor { return b.nchw(tensor.PixelShuffle(b.image("x"), b.integer("r"))) }},
+	{Name: "pixel_unshuffle", run: func(b *bench) Tensor { return b.nchw(tensor.PixelUnshuffle(b.integer("r"), b.image("x"))) }},
+	{Name: "reflect_pad_right_bottom", run: func(b *bench) Tensor {
 		return b.nchw(tensor.ReflectPad(b.image("x"), b.integer("right"), b.integer("bottom")))
 	}},
-	{"scale_shift_channel", func(b *bench) Tensor {
+	{Name: "scale_shift_channel", run: func(b *bench) Tensor {
 		return b.nchw(tensor.ScaleShift(b.image("x"), b.rows("k"), b.rows("s")))
 	}},
-	{"softmax", func(b *bench) Tensor { return b.plain(tensor.Softmax(b.rows("x"))) }},
+	{Name: "softmax", run: func(b *bench) Tensor { return b.plain(tensor.Softmax(b.rows("x"))) }},
 }
 
 // bench is one run of an operator: it converts between PyTorch's layout and the
@@ -176,11 +182,21 @@ func (b *bench) parameter(name string) *tensor.Parameter {
 
 // linear packs the inputs w and b.
 func (b *bench) linear(s tensor.LinearSpec) *tensor.Linear {
-	s.Out, s.In = b.size("w", 0), b.size("w", 1)
-	s.Weight, s.Bias = b.parameter("w"), b.parameter("b")
+	return b.linearOf("w", "b", s)
+}
+
+func (b *bench) linearOf(weight, bias string, s tensor.LinearSpec) *tensor.Linear {
+	s.Out, s.In = b.size(weight, 0), b.size(weight, 1)
+	s.Weight, s.Bias = b.parameter(weight), b.parameter(bias)
 	l := tensor.NewLinear(b.d, s)
 	b.releases = append(b.releases, l.Release)
 	return l
+}
+
+func (b *bench) depthwise(weight, bias string, parts int) *tensor.Depthwise {
+	w := tensor.NewDepthwise(b.d, b.size(weight, 0), parts, b.parameter(weight), b.parameter(bias))
+	b.releases = append(b.releases, w.Release)
+	return w
 }
 
 func (b *bench) size(name string, axis int) int { return b.input(name, axis+1).Shape[axis] }

@@ -16,15 +16,6 @@ import (
 // is left is the rounding of the stored inputs and outputs.
 const refTolerance = 1e-6
 
-// arrays turns tensors into what package ref computes with.
-func arrays(tensors map[string]Tensor) ref.Tensors {
-	out := ref.Tensors{}
-	for name, t := range tensors {
-		out[name] = ref.From(t.Data, t.Shape...)
-	}
-	return out
-}
-
 func array(t *testing.T, f *Fixture, name string) *ref.Array {
 	t.Helper()
 	x, err := f.Tensor(name)

@@ -6,7 +6,6 @@ import (
 	"hash/fnv"
 	"image"
 	"log/slog"
-	"math"
 	"math/rand/v2"
 	"os"
 	"strconv"
@@ -230,6 +229,9 @@ type planKey struct {
 	budget              int64
 }
 
+// leastScratch is where a plan gives up making bands smaller.
+const leastScratch = 1 << 16
+
 // Plan finds out how a photo of that size will be restored, without doing it.
 // It fails where the budget is too small even for single rows in bands.
 func (m *Model) Plan(width, height int, o RestoreOptions) (Plan, error) {
@@ -273,11 +275,14 @@ func (m *Model) plan(width, height int, o RestoreOptions) (Plan, error) {
 			Dispatches: s.Dispatches - before, Budget: budget, scratch: scratch,
 		}, err
 	}
-	smallest := int64(math.MaxInt64)
+	available := int64(2 << 30)
+	if budget > 0 {
+		available = max(budget-weights, leastScratch)
+	}
 	for _, offload := range []bool{false, true} {
-		scratch := int64(0)
+		scratch := int64(0) // as much as an operator likes
 		if offload {
-			scratch = max(budget-weights, 1<<20) / 2
+			scratch = available / 2
 		}
 		for {
 			p, err := attempt(scratch, budget, offload)
@@ -289,18 +294,19 @@ func (m *Model) plan(width, height int, o RestoreOptions) (Plan, error) {
 				return Plan{}, err
 			}
 			if scratch == 0 {
-				scratch = max(budget-weights, 1<<20)
+				scratch = available
 			}
-			if scratch /= 2; scratch < 1<<16 {
+			if scratch /= 2; scratch < leastScratch {
 				break
 			}
 		}
 	}
-	if p, err := attempt(1<<16, 0, true); err == nil {
-		smallest = p.Peak
+	least, err := attempt(leastScratch, 0, true)
+	if err != nil {
+		return Plan{}, err
 	}
 	return Plan{}, fmt.Errorf("a photo of %d x %d pixels does not fit a memory budget of %s: it takes at least %s (option --memory)",
-		width, height, wgpu.FormatBytes(budget), wgpu.FormatBytes(smallest))
+		width, height, wgpu.FormatBytes(budget), wgpu.FormatBytes(least.Peak))
 }
 
 func (m *Model) dryRun(width, height int, o RestoreOptions) (err error) {

@@ -11,7 +11,7 @@ type Buffer struct {
 	size   int64
 	raw    *gpu.Buffer
 	live   bool
-	born   uint64 // when it was last handed out
+	born   uint64                // when it was last handed out
 	groups map[groupKey]struct{} // cached bind groups that name this buffer
 }
 

@@ -37,6 +37,7 @@ type Stats struct {
 	Live, Pooled, Peak int64 // bytes: in use, kept for reuse, and the most that live and pooled ever came to
 	Allocations        int64 // buffers created (reuse from the pool does not count)
 	Dispatches         int64
+	Work, Bytes        float64 // as the dispatches estimate them: floating-point operations, bytes moved
 	Submits            int64
 	Reads              int64
 }

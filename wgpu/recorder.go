@@ -103,6 +103,8 @@ func (d *Device) Dispatch(c Dispatch) {
 		return
 	}
 	d.check(c)
+	d.stats.Work += c.Work
+	d.stats.Bytes += c.Bytes
 	if d.dry {
 		d.stats.Dispatches++
 		return

@@ -1,0 +1,197 @@
+package conformance
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"hidiff/hidiff"
+	"hidiff/hidiff/photo"
+	"hidiff/tensor"
+	"hidiff/wgpu"
+)
+
+// Timing is how fast something ran on the device.
+type Timing struct {
+	Name       string
+	Shape      string
+	Seconds    float64 // per call
+	Flops      float64 // floating-point operations per call
+	Bytes      float64 // bytes read and written per call, each operand once
+	Dispatches float64 // per call
+}
+
+// BenchOperators times HI-Diff's operators at the shapes they have in the
+// released network on a photo of 256x256 pixels, and reports one by one.
+func BenchOperators(ctx context.Context, d *tensor.Device, report func(Timing)) (err error) {
+	defer tensor.Catch(&err)
+	for _, level := range []struct{ size, dim, heads int }{{256, 48, 1}, {256, 96, 1}, {128, 96, 2}, {64, 192, 4}, {32, 384, 8}} {
+		if err := benchLevel(ctx, d, level.size, level.dim, level.heads, report); err != nil {
+			return err
+		}
+	}
+	x := noisy(d, 1, 256, 256, 96)
+	defer x.Release()
+	if err := measure(ctx, d, "conv3x3 (output)", x, report, packed(d, tensor.LinearSpec{Out: 3, In: 96, Conv: true}), func(l *tensor.Linear) *tensor.Tensor {
+		return l.Conv3x3(x, tensor.Conv{})
+	}); err != nil {
+		return err
+	}
+	small := noisy(d, 1, 64, 64, 64)
+	defer small.Release()
+	if err := measure(ctx, d, "conv3x3 (encoder)", small, report, packed(d, tensor.LinearSpec{Out: 64, In: 64, Conv: true}), func(l *tensor.Linear) *tensor.Tensor {
+		return l.Conv3x3(small, tensor.Conv{Act: tensor.GELU})
+	}); err != nil {
+		return err
+	}
+	tokens := noisy(d, 1, 16, 512)
+	defer tokens.Release()
+	if err := measure(ctx, d, "linear (denoiser)", tokens, report, packed(d, tensor.LinearSpec{Out: 1024, In: 512}), func(l *tensor.Linear) *tensor.Tensor {
+		return l.Apply(tokens, tensor.Fused{Act: tensor.GELU})
+	}); err != nil {
+		return err
+	}
+	simple := []struct {
+		name string
+		run  func() *tensor.Tensor
+	}{
+		{"adaptive_avg_pool", func() *tensor.Tensor { return tensor.AdaptiveAvgPool(small, 4) }},
+		{"concat", func() *tensor.Tensor { return tensor.Concat(x, x) }},
+		{"gelu", func() *tensor.Tensor { return tensor.Activate(x, tensor.GELU) }},
+	}
+	for _, s := range simple {
+		if err := measure(ctx, d, s.name, x, report, nothing{}, func(nothing) *tensor.Tensor { return s.run() }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func benchLevel(ctx context.Context, d *tensor.Device, size, dim, heads int, report func(Timing)) error {
+	x := noisy(d, 1, size, size, dim)
+	defer x.Release()
+	hidden := int(float64(dim) * 2.66)
+	gamma := tensor.NewParameter(d, Uniform("gamma", dim))
+	beta := tensor.NewParameter(d, Uniform("beta", dim))
+	defer gamma.Release()
+	defer beta.Release()
+	norm := tensor.LinearSpec{In: dim, Norm: tensor.WithBias, Gamma: gamma, Beta: beta}
+	qkv, in := norm, norm
+	qkv.Out, qkv.OutParts = 3*dim, 3*heads
+	in.Out, in.OutParts = 2*hidden, 2
+
+	if err := measure(ctx, d, "linear, LayerNorm folded (qkv)", x, report, packed(d, qkv), func(l *tensor.Linear) *tensor.Tensor {
+		return l.Apply(x, tensor.Fused{})
+	}); err != nil {
+		return err
+	}
+	depthwise := func(channels, parts int) *tensor.Depthwise {
+		w := tensor.NewParameter(d, Uniform("taps", channels*9))
+		defer w.Release()
+		return tensor.NewDepthwise(d, channels, parts, w, nil)
+	}
+	weight := tensor.NewParameter(d, Uniform("out", dim*dim))
+	temperature := tensor.NewParameter(d, Uniform("temperature", heads))
+	defer weight.Release()
+	defer temperature.Release()
+	attention := &tensor.Attention{Heads: heads, QKV: packed(d, qkv), Depth: depthwise(3*dim, 3*heads), Temperature: temperature, Out: weight}
+	if err := measure(ctx, d, "mdta (whole branch)", x, report, attention, func(a *tensor.Attention) *tensor.Tensor {
+		return a.Apply(x, false)
+	}); err != nil {
+		return err
+	}
+	ffn := &tensor.FeedForward{In: packed(d, in), Depth: depthwise(2*hidden, 2), Out: packed(d, tensor.LinearSpec{Out: dim, In: hidden})}
+	return measure(ctx, d, "feedforward (whole branch)", x, report, ffn, func(f *tensor.FeedForward) *tensor.Tensor {
+		return f.Apply(x)
+	})
+}
+
+type nothing struct{}
+
+func (nothing) Release() {}
+
+func noisy(d *tensor.Device, shape ...int) *tensor.Tensor {
+	return tensor.From(d, Uniform("bench", elementsOf(shape)), shape...)
+}
+
+// packed packs random weights.
+func packed(d *tensor.Device, s tensor.LinearSpec) *tensor.Linear {
+	n := s.Out * s.In
+	if s.Conv {
+		n *= 9
+	}
+	s.Weight = tensor.NewParameter(d, Uniform("weight", n))
+	defer s.Weight.Release()
+	return tensor.NewLinear(d, s)
+}
+
+// measure calls run until a third of a second has passed, after two calls that
+// compile kernels and fill the pool, and releases what it ran on.
+func measure[T interface{ Release() }](ctx context.Context, d *tensor.Device, name string, x *tensor.Tensor, report func(Timing), subject T, run func(T) *tensor.Tensor) error {
+	defer subject.Release()
+	for range 2 {
+		run(subject).Release()
+	}
+	if err := d.Wait(ctx); err != nil {
+		return err
+	}
+	before, start, calls := d.Stats(), time.Now(), 0
+	for batch := 1; time.Since(start) < time.Second/3; batch *= 2 {
+		for range batch {
+			run(subject).Release()
+		}
+		if err := d.Wait(ctx); err != nil {
+			return err
+		}
+		calls += batch
+	}
+	elapsed, after := time.Since(start).Seconds(), d.Stats()
+	n := float64(calls)
+	report(Timing{
+		Name: name, Shape: fmt.Sprint(x.Shape()), Seconds: elapsed / n,
+		Flops: (after.Work - before.Work) / n, Bytes: (after.Bytes - before.Bytes) / n,
+		Dispatches: float64(after.Dispatches-before.Dispatches) / n,
+	})
+	return nil
+}
+
+// BenchNetwork times the whole of a released configuration, with made-up
+// weights, on a photo: decoding and encoding apart, all that deblur does. It
+// returns the median of runs after one that warms up.
+func BenchNetwork(ctx context.Context, o hidiff.Options, name string, c hidiff.Config, width, height, runs int) (Timing, hidiff.Plan, error) {
+	weights := hidiff.FillWeights(c, func(net, key string, shape []int) []float32 { return FillParam(name, net, key, shape) })
+	m, err := hidiff.NewModel(weights, o)
+	if err != nil {
+		return Timing{}, hidiff.Plan{}, err
+	}
+	defer m.Close()
+	p := &photo.Photo{Width: width, Height: height, Channels: 3, Max: 255, Pix: make([]uint16, width*height*3)}
+	for i, v := range Uniform("photo", len(p.Pix)) {
+		p.Pix[i] = uint16(128 + 100*v)
+	}
+	plan, err := m.Plan(width, height, hidiff.RestoreOptions{})
+	if err != nil {
+		return Timing{}, plan, err
+	}
+	var seconds []float64
+	var before wgpu.Stats
+	for range runs + 1 {
+		before = m.Device().Stats()
+		start := time.Now()
+		if _, err := m.Restore(ctx, p, hidiff.RestoreOptions{}); err != nil {
+			return Timing{}, plan, err
+		}
+		seconds = append(seconds, time.Since(start).Seconds())
+	}
+	after := m.Device().Stats()
+	return Timing{
+		Name: name, Shape: fmt.Sprintf("%dx%d", width, height), Seconds: median(seconds[1:]),
+		Flops: after.Work - before.Work, Bytes: after.Bytes - before.Bytes, Dispatches: float64(after.Dispatches - before.Dispatches),
+	}, plan, nil
+}
+
+func median(v []float64) float64 {
+	v = slices.Sorted(slices.Values(v))
+	return (v[(len(v)-1)/2] + v[len(v)/2]) / 2
+}
