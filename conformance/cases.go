@@ -27,7 +27,7 @@ func (c opCase) inputs(op string) map[string]Tensor {
 			in[arg] = Tensor{shape, FillParam("case", op, arg, shape)}
 			continue
 		}
-		in[arg] = Tensor{shape, Uniform(fmt.Sprintln(op, arg, shape), product(shape))}
+		in[arg] = Tensor{shape, Uniform(fmt.Sprintln(op, arg, shape), elementsOf(shape))}
 	}
 	return in
 }
@@ -56,10 +56,10 @@ func (o Operator) reference(in ref.Tensors, attrs ref.Attrs) *ref.Array {
 	return op.Forward(in, attrs)
 }
 
-// sweep checks all cases of an operator, and returns the worst error, or the first
-// case's that fails.
-func (o Operator) sweep(ctx context.Context, d *tensor.Device) (worst Diff, err error) {
-	cases := opCases(o.Name)
+// sweep checks all cases of an operator with these channel counts, and returns the
+// worst error, or the first case's that fails.
+func (o Operator) sweep(ctx context.Context, d *tensor.Device, widths []int) (worst Diff, err error) {
+	cases := opCases(o.Name, widths)
 	if len(cases) == 0 {
 		return Diff{}, fmt.Errorf("%s has no cases", o.Name)
 	}
@@ -90,7 +90,8 @@ func arrays(tensors map[string]Tensor) ref.Tensors {
 	return out
 }
 
-func product(shape []int) int {
+// elementsOf is elements of a shape known to be one.
+func elementsOf(shape []int) int {
 	n := 1
 	for _, s := range shape {
 		n *= s
@@ -132,16 +133,16 @@ func poison(d *tensor.Device, shapes ...[]int) {
 	}
 }
 
-// widths are channel counts about the multiples of 4 and 64 that kernels treat
-// apart.
-var widths = []int{1, 3, 4, 63, 64, 65, 127, 257}
+// allWidths are channel counts about the multiples of 4 and 64 that kernels treat
+// apart, and fused operators' with several heads.
+var allWidths = []int{1, 3, 4, 6, 20, 63, 64, 65, 66, 127, 257}
 
 // opCases lists odd shapes for an operator of the table, so that none is tested at
 // comfortable sizes only.
-func opCases(op string) (cases []opCase) {
+func opCases(op string, widths []int) (cases []opCase) {
 	switch op {
 	case "feedforward", "him", "mdta":
-		return fusedCases(op)
+		return fusedCases(op, widths)
 	}
 	add := func(attrs ref.Attrs, shapes map[string][]int) { cases = append(cases, opCase{shapes, attrs}) }
 	one := func(s ...int) map[string][]int { return map[string][]int{"x": s} }
@@ -238,8 +239,8 @@ func opCases(op string) (cases []opCase) {
 	return cases
 }
 
-// fusedCases are those of the operators in fused.go.
-func fusedCases(op string) (cases []opCase) {
+// fusedCases are those of the operators in fused.go, of the channel counts given.
+func fusedCases(op string, widths []int) (cases []opCase) {
 	for _, s := range []struct {
 		n, c, heads, h, w  int
 		hidden, tokens     int
@@ -253,6 +254,9 @@ func fusedCases(op string) (cases []opCase) {
 		{n: 3, c: 64, heads: 8, h: 4, w: 5, hidden: 170, tokens: 4, bias: true},
 		{n: 1, c: 257, heads: 1, h: 3, w: 4, hidden: 65, tokens: 16},
 	} {
+		if !slices.Contains(widths, s.c) {
+			continue
+		}
 		shapes := map[string][]int{"x": {s.n, s.c, s.h, s.w}, "norm1.body.weight": {s.c}}
 		linear := func(name string, out, in int, bias bool) {
 			shapes[name+".weight"] = []int{out, in}

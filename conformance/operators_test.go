@@ -43,7 +43,7 @@ func TestOperatorsMatchReferenceAtOddSizes(t *testing.T) {
 	d := openDevice(t)
 	for _, o := range Operators {
 		t.Run(o.Name, func(t *testing.T) {
-			_, err := o.sweep(t.Context(), d)
+			_, err := o.sweep(t.Context(), d, allWidths)
 			require.NoError(t, err)
 		})
 	}

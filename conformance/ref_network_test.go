@@ -77,18 +77,12 @@ func TestRefNetworks(t *testing.T) {
 		}
 		t.Run(filepath.Base(f.Path), func(t *testing.T) {
 			t.Parallel()
-			r := newFloat64Networks(f.Config, func(net, key string, shape []int) []float32 {
-				return FillParam(f.FillPrefix, net, key, shape)
-			})
-			lq, gt := array(t, f, "lq"), array(t, f, "gt")
-			oracle := r.oracle(lq, gt)
-			requireClose(t, f, "s1.prior", oracle)
-			requireClose(t, f, "s1.out", r.restore(lq, oracle))
-			condition := r.condition(lq)
-			requireClose(t, f, "s2.condition", condition)
-			prior := r.sample(array(t, f, "s2.noise"), condition)
-			requireClose(t, f, "s2.prior", prior)
-			requireClose(t, f, "s2.out", r.restore(lq, prior))
+			r := newFloat64Networks(f.Config, f.fill)
+			in, err := f.needed("lq", "gt", "s2.noise")
+			require.NoError(t, err)
+			for name, got := range r.stages(in[0], in[1], in[2]) {
+				requireClose(t, f, name, got)
+			}
 		})
 	}
 }

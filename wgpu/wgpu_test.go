@@ -8,6 +8,7 @@ import (
 	"sync"
 	"testing"
 
+	gpu "github.com/oliverbestmann/webgpu/wgpu"
 	"github.com/stretchr/testify/require"
 )
 
@@ -229,6 +230,38 @@ func TestReadHonoursContext(t *testing.T) {
 		require.ErrorIs(t, err, context.Canceled)
 	}
 	require.Equal(t, []uint32{1}, read(t, d, x, 1))
+}
+
+func TestLostDevice(t *testing.T) {
+	d := open(t, Options{})
+	x := filled(t, d, 1)
+	d.onLost(gpu.DeviceLostReasonUnknown, "simulated")
+	require.ErrorIs(t, d.Read(context.Background(), x, 0, make([]byte, 4)), ErrDeviceLost)
+	require.ErrorIs(t, d.Flush(), ErrDeviceLost)
+	_, err := d.Alloc("late", 4)
+	require.ErrorIs(t, err, ErrDeviceLost)
+}
+
+func TestReleaseSince(t *testing.T) {
+	d := open(t, Options{})
+	kept := filled(t, d, 1)
+	mark := d.Mark()
+	lost := filled(t, d, 2)
+	d.ReleaseSince(mark)
+	require.False(t, lost.live)
+	require.Equal(t, []uint32{1}, read(t, d, kept, 1))
+}
+
+func TestDryRunCounts(t *testing.T) {
+	d := open(t, Options{}).DryRun(1 << 20)
+	k := axpyKernel(t, d)
+	x, y := filled(t, d, 1), filled(t, d, 0)
+	d.Dispatch(Dispatch{Kernel: k, Params: u32s(1, 1), Views: []View{Whole(x), Whole(y)}, Groups: [3]uint32{1, 1, 1}, Work: 7})
+	require.Equal(t, []uint32{0}, read(t, d, y, 1), "nothing is computed")
+	require.Equal(t, int64(1), d.Stats().Dispatches)
+	require.Equal(t, 7.0, d.Stats().Work)
+	_, err := d.Alloc("large", 2<<20)
+	require.ErrorContains(t, err, "budget")
 }
 
 func TestCloseTwice(t *testing.T) {
