@@ -135,7 +135,7 @@ func poison(d *tensor.Device, shapes ...[]int) {
 
 // allWidths are channel counts about the multiples of 4 and 64 that kernels treat
 // apart, and fused operators' with several heads.
-var allWidths = []int{1, 3, 4, 6, 20, 63, 64, 65, 66, 127, 257}
+var allWidths = []int{1, 3, 4, 5, 6, 12, 20, 63, 64, 65, 69, 127, 257}
 
 // opCases lists odd shapes for an operator of the table, so that none is tested at
 // comfortable sizes only.
@@ -246,11 +246,12 @@ func fusedCases(op string, widths []int) (cases []opCase) {
 		hidden, tokens     int
 		bias, free, guided bool
 	}{
+		{n: 2, c: 12, heads: 1, h: 5, w: 37, hidden: 33, tokens: 16},
 		{n: 1, c: 1, heads: 1, h: 1, w: 1, hidden: 1, tokens: 1},
-		{n: 2, c: 3, heads: 1, h: 5, w: 37, hidden: 9, tokens: 3, bias: true, guided: true},
+		{n: 2, c: 5, heads: 1, h: 5, w: 37, hidden: 9, tokens: 3, bias: true, guided: true},
 		{n: 1, c: 6, heads: 2, h: 33, w: 7, hidden: 15, tokens: 16, free: true},
 		{n: 2, c: 20, heads: 2, h: 6, w: 65, hidden: 53, tokens: 4, bias: true, free: true},
-		{n: 1, c: 66, heads: 3, h: 17, w: 16, hidden: 127, tokens: 5, guided: true},
+		{n: 1, c: 69, heads: 3, h: 17, w: 16, hidden: 127, tokens: 5, guided: true},
 		{n: 3, c: 64, heads: 8, h: 4, w: 5, hidden: 170, tokens: 4, bias: true},
 		{n: 1, c: 257, heads: 1, h: 3, w: 4, hidden: 65, tokens: 16},
 	} {

@@ -5,7 +5,8 @@
 // A [Fixture] says in its own metadata what it is a reference of, so that a test can
 // run any file of a [Kind]; [FillParam] makes the weights that fixtures do not store;
 // [Compare] says how far a result is from its reference, and refuses what it cannot
-// compare.
+// compare. [RunDir] holds a device to a folder of fixtures, [SelfTest] to package ref,
+// without any file.
 package conformance
 
 import (

@@ -150,30 +150,6 @@ func TestReductions(t *testing.T) {
 	}
 }
 
-func TestAdamSteps(t *testing.T) {
-	d := openDevice(t)
-	for name, decoupled := range map[string]bool{"optim_adam": false, "optim_adamw": true} {
-		t.Run(name, func(t *testing.T) {
-			f, err := OpenFixture(Testdata("ops", name+".safetensors"))
-			require.NoError(t, err)
-			upload := func(name string) *tensor.Tensor {
-				x, err := f.Tensor(name)
-				require.NoError(t, err)
-				return tensor.From(d, x.Data, x.Shape...)
-			}
-			p := upload("p0")
-			zero := make([]float32, p.Len())
-			m, v := tensor.From(d, zero, p.Len()), tensor.From(d, zero, p.Len())
-			for step := 1; step <= 6; step++ {
-				tensor.AdamStep(p, upload(fmt.Sprintf("g%d", step-1)), m, v, tensor.AdamOptions{
-					LR: 2e-3, Beta1: 0.9, Beta2: 0.999, Eps: 1e-8, WeightDecay: 1e-2, Decoupled: decoupled, Step: step,
-				})
-				requireMatches(t, p, array(t, f, fmt.Sprintf("p%d", step)), 1e-6)
-			}
-		})
-	}
-}
-
 // Norm, coefficient and step follow each other on the device: the clipped step
 // is the step of the clipped gradient.
 func TestClippedAdamStep(t *testing.T) {

@@ -168,7 +168,11 @@ func (b *bench) imageParts(name string, parts int) *tensor.Tensor {
 		at := i / (h * w)
 		values[((at/c)*h*w+i%(h*w))*c+at%c] = v
 	}
-	return b.keep(tensor.FromParts(b.d, values, parts, n, h, w, c))
+	x := b.keep(tensor.FromParts(b.d, values, parts, n, h, w, c))
+	if b.d.Offload { // into host memory, where operators find images inside a network
+		x = b.keep(tensor.Activate(x, tensor.Activation{}))
+	}
+	return x
 }
 
 // parameter uploads an input as a parameter, or returns nil where it is absent.

@@ -2,7 +2,7 @@
 //         padding, imported by other shaders.
 
 // number returns which workgroup this is. Groups past 32,768 go to the second
-// axis, because one axis ends at 65,535 (spread in tensor/pointwise.go).
+// axis, because one axis ends at 65,535 (spread in tensor/launch.go).
 fn number(group: vec3u) -> u32 { return group.y * 32768u + group.x; }
 
 // used says which of the four channels at c4, counted in vec4 from the start

@@ -10,8 +10,6 @@ type band struct {
 	height        int // of the whole images
 }
 
-func (b band) whole() bool { return b.y0 == 0 && b.y1 == b.height }
-
 // bandCost says what a band of an operator takes on the device, in stored
 // channels per pixel.
 type bandCost struct {

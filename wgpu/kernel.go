@@ -82,7 +82,9 @@ func (k *Kernel) build(d *Device) (err error) {
 	if len(s.Bindings)+1 > maxBindings {
 		return fmt.Errorf("%d bindings, at most %d", len(s.Bindings), maxBindings-1)
 	}
-	if k.module, err = createModule(d, s.Label, s.Code); err != nil {
+	if k.module, err = d.dev.TryCreateShaderModule(&gpu.ShaderModuleDescriptor{
+		Label: s.Label, WGSLSource: &gpu.ShaderSourceWGSL{Code: s.Code},
+	}); err != nil {
 		return err
 	}
 	entries := []gpu.BindGroupLayoutEntry{{
