@@ -144,7 +144,7 @@ func TestLinearVariants(t *testing.T) {
 	d := openDevice(t)
 	for _, variant := range []string{"tiled", "direct", "windowed"} {
 		d.Variant = variant
-		for _, name := range []string{"conv1x1", "linear", "feedforward", "him", "mdta"} {
+		for _, name := range []string{"conv1x1", "linear", "feedforward", "mdta"} {
 			t.Run(fmt.Sprint(variant, " ", name), func(t *testing.T) {
 				o, ok := LookupOperator(name)
 				require.True(t, ok)

@@ -38,7 +38,7 @@ var configurations = []struct {
 	}, photoSize{1, 24, 40}},
 	{"group 6", hidiff.GoPro, func(c *hidiff.Config) {
 		setGroup(c, 6)
-		c.G.Dim, c.G.Heads = 20, [4]int{2, 2, 2, 5}
+		c.G.Dim, c.G.Heads = 20, [4]int{1, 1, 1, 5}
 	}, photoSize{1, 16, 24}},
 	{"embed_dim 5", hidiff.GoPro, func(c *hidiff.Config) {
 		setEmbedDim(c, 5)
@@ -51,9 +51,9 @@ var configurations = []struct {
 	}, photoSize{1, 16, 16}},
 	{"embed_dim 1", hidiff.RealBlur, func(c *hidiff.Config) { setEmbedDim(c, 1) }, photoSize{2, 8, 8}},
 	{"dim 2", hidiff.GoPro, func(c *hidiff.Config) {
-		c.G.Dim, c.G.Heads, c.G.FFNExpansionFactor = 2, [4]int{2, 2, 2, 16}, 0.5
+		c.G.Dim, c.G.Heads, c.G.FFNExpansionFactor = 2, [4]int{1, 4, 4, 16}, 0.5
 	}, photoSize{1, 24, 16}},
-	{"dim 10", hidiff.RealBlur, func(c *hidiff.Config) { c.G.Dim, c.G.Heads = 10, [4]int{2, 2, 2, 4} }, photoSize{3, 8, 40}},
+	{"dim 10", hidiff.RealBlur, func(c *hidiff.Config) { c.G.Dim, c.G.Heads = 10, [4]int{1, 4, 4, 5} }, photoSize{3, 8, 40}},
 	{"encoders and denoisers crossed", hidiff.GoPro, func(c *hidiff.Config) {
 		c.LE.Type, c.LE.BlockNum = hidiff.LatentEncoderLReLU, 2
 		c.Diffusion.Schedule, c.Diffusion.LinearStart, c.Diffusion.LinearEnd = "warmup50", 0.05, 0.6

@@ -38,11 +38,11 @@ func SelfTest(ctx context.Context, d *tensor.Device, report func(Result)) error 
 // on a new machine, compiling kernels is what takes the time.
 var selfTestWidths = []int{3, 12, 66}
 
-// smallConfig returns a configuration of c's kind with small networks, and few steps:
-// rounding grows with every step that predicts noise.
+// smallConfig returns a configuration of c's kind with small networks and few, gentle
+// steps: the steps that predict noise amplify rounding, the more the larger β is.
 func smallConfig(c hidiff.Config) hidiff.Config {
 	c.G.Dim, c.G.NumBlocks, c.G.NumRefinementBlocks, c.G.Heads = 16, [4]int{1, 1, 1, 1}, 1, [4]int{1, 4, 4, 4}
-	c.Diffusion.Timesteps = 3
+	c.Diffusion.Timesteps, c.Diffusion.LinearEnd = 3, 0.7
 	c.G.EmbedDim, c.LE.EmbedDim, c.LE.BlockNum = 8, 8, 1
 	if c.D.Type == hidiff.SimpleDenoise {
 		c.D.NFeats = 8
