@@ -54,14 +54,15 @@ func BenchOperators(ctx context.Context, d *tensor.Device, report func(Timing)) 
 	}
 	simple := []struct {
 		name string
+		x    *tensor.Tensor
 		run  func() *tensor.Tensor
 	}{
-		{"adaptive_avg_pool", func() *tensor.Tensor { return tensor.AdaptiveAvgPool(small, 4) }},
-		{"concat", func() *tensor.Tensor { return tensor.Concat(x, x) }},
-		{"gelu", func() *tensor.Tensor { return tensor.Activate(x, tensor.GELU) }},
+		{"adaptive_avg_pool", small, func() *tensor.Tensor { return tensor.AdaptiveAvgPool(small, 4) }},
+		{"concat (two of)", x, func() *tensor.Tensor { return tensor.Concat(x, x) }},
+		{"gelu", x, func() *tensor.Tensor { return tensor.Activate(x, tensor.GELU) }},
 	}
 	for _, s := range simple {
-		if err := measure(ctx, d, s.name, x, report, nothing{}, func(nothing) *tensor.Tensor { return s.run() }); err != nil {
+		if err := measure(ctx, d, s.name, s.x, report, nothing{}, func(nothing) *tensor.Tensor { return s.run() }); err != nil {
 			return err
 		}
 	}

@@ -185,7 +185,7 @@ func (p *problems) factor(option string, value float64, size int) {
 const (
 	maxWidth  = 1 << 14
 	maxBlocks = 1 << 10
-	maxGroup  = 1 << 6
+	maxGroup  = 8 // 64 tokens: what the patch mixer's shader holds
 	maxFactor = 1 << 6
 )
 

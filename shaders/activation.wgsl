@@ -2,11 +2,11 @@
 //   gelu        x * (1 + erf(x / sqrt(2))) / 2      PyTorch: F.gelu (exact)
 //   leaky_relu  max(x, 0) + slope * min(x, 0)       PyTorch: F.leaky_relu
 
-// erf as x * P(x^2) / Q(x^2) on |x| <= 4, where |erf| has reached 1 in f32;
+// erf as t * P(t^2) / Q(t^2) on |t| <= 4, where |erf| has reached 1 in f32;
 // the coefficients are the minimax fit that Eigen and XLA use (about 3 ulp).
 fn erf(v: vec4f) -> vec4f {
-    let x = clamp(v, vec4f(-4.0), vec4f(4.0));
-    let s = x * x;
+    let t = clamp(v, vec4f(-4.0), vec4f(4.0));
+    let s = t * t;
     var p = vec4f(-2.72614225801306e-10);
     p = fma(p, s, vec4f(2.77068142495902e-08));
     p = fma(p, s, vec4f(-2.10102402082508e-06));
@@ -19,22 +19,22 @@ fn erf(v: vec4f) -> vec4f {
     q = fma(q, s, vec4f(-1.68282697438203e-03));
     q = fma(q, s, vec4f(-7.37332916720468e-03));
     q = fma(q, s, vec4f(-1.42647390514189e-02));
-    return clamp(x * p / q, vec4f(-1.0), vec4f(1.0));
+    return clamp(t * p / q, vec4f(-1.0), vec4f(1.0));
 }
 
-fn gelu(x: vec4f) -> vec4f {
-    return 0.5 * x * (1.0 + erf(x * 0.70710678118654752));
+fn gelu(v: vec4f) -> vec4f {
+    return 0.5 * v * (1.0 + erf(v * 0.70710678118654752));
 }
 
-fn leaky_relu(x: vec4f, slope: f32) -> vec4f {
-    return select(slope * x, x, x > vec4f());  // keeps NaN, which max need not
+fn leaky_relu(v: vec4f, slope: f32) -> vec4f {
+    return select(slope * v, v, v > vec4f());  // keeps NaN, which max need not
 }
 
 // activate applies the activation with number kind: 0 none, 1 GELU, 2 LeakyReLU.
-fn activate(kind: u32, x: vec4f, slope: f32) -> vec4f {
+fn activate(kind: u32, v: vec4f, slope: f32) -> vec4f {
     switch kind {
-        case 1u: { return gelu(x); }
-        case 2u: { return leaky_relu(x, slope); }
-        default: { return x; }
+        case 1u: { return gelu(v); }
+        case 2u: { return leaky_relu(v, slope); }
+        default: { return v; }
     }
 }

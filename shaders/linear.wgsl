@@ -51,8 +51,7 @@ struct Params {
 const NORM: u32 = 0;      // 0 none, 1 LayerNorm, 2 LayerNorm without bias and mean subtraction (BiasFree)
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<vec4f>;    // tiled
-@group(0) @binding(1) var<storage, read> xs: array<f32>;     // direct and windowed
+@group(0) @binding(1) var<storage, read> x: array<vec4f>;
 @group(0) @binding(2) var<storage, read> epilogue: array<vec4f>;  // bias [N], then sums of w [N]
 @group(0) @binding(3) var<storage, read> residual: array<vec4f>;
 @group(0) @binding(4) var<storage, read> w: array<vec4f>;
@@ -110,24 +109,26 @@ struct Tile {
 fn start(t: ptr<function, Tile>, first: u32, image: u32) {
     let last = params.rows - 1u;
     let base = image * params.rows;
-    (*t).x0 = 4u * (params.x0 + (base + min(first, last)) * params.xs);
-    (*t).x1 = 4u * (params.x0 + (base + min(first + 1u, last)) * params.xs);
-    (*t).x2 = 4u * (params.x0 + (base + min(first + 2u, last)) * params.xs);
-    (*t).x3 = 4u * (params.x0 + (base + min(first + 3u, last)) * params.xs);
+    (*t).x0 = params.x0 + (base + min(first, last)) * params.xs;
+    (*t).x1 = params.x0 + (base + min(first + 1u, last)) * params.xs;
+    (*t).x2 = params.x0 + (base + min(first + 2u, last)) * params.xs;
+    (*t).x3 = params.x0 + (base + min(first + 3u, last)) * params.xs;
     if (NORM != 0u) {
-        (*t).s0.pivot = xs[(*t).x0];
-        (*t).s1.pivot = xs[(*t).x1];
-        (*t).s2.pivot = xs[(*t).x2];
-        (*t).s3.pivot = xs[(*t).x3];
+        (*t).s0.pivot = x[(*t).x0].x;
+        (*t).s1.pivot = x[(*t).x1].x;
+        (*t).s2.pivot = x[(*t).x2].x;
+        (*t).s3.pivot = x[(*t).x3].x;
     }
 }
 
 // advance multiplies one k of four rows by 16 outputs.
 fn advance(t: ptr<function, Tile>, k: u32, m: mat4x4f) {
-    let v0 = xs[(*t).x0 + k] - (*t).s0.pivot;
-    let v1 = xs[(*t).x1 + k] - (*t).s1.pivot;
-    let v2 = xs[(*t).x2 + k] - (*t).s2.pivot;
-    let v3 = xs[(*t).x3 + k] - (*t).s3.pivot;
+    let k4 = k / 4u;
+    let j = k % 4u;
+    let v0 = x[(*t).x0 + k4][j] - (*t).s0.pivot;
+    let v1 = x[(*t).x1 + k4][j] - (*t).s1.pivot;
+    let v2 = x[(*t).x2 + k4][j] - (*t).s2.pivot;
+    let v3 = x[(*t).x3 + k4][j] - (*t).s3.pivot;
     (*t).a0 += v0 * m;
     (*t).a1 += v1 * m;
     (*t).a2 += v2 * m;
