@@ -89,6 +89,9 @@ func newModel(d *tensor.Device, w *Weights, o Options) (*Model, error) {
 	d.SetBudget(budget)
 	var err error
 	if m.nets, err = NewNetworks(d, w.Config, w.Nets); err != nil {
+		if tensor.IsOutOfMemory(err) && m.explicit {
+			return nil, fmt.Errorf("a memory budget of %s does not hold even the weights (option --memory): %w", wgpu.FormatBytes(budget), err)
+		}
 		return nil, err
 	}
 	if err := d.Flush(); err != nil {
