@@ -21,7 +21,7 @@ import (
 // adapter and a default budget.
 type Options struct {
 	GPU    string       // index or part of a name, as [wgpu.Adapters] lists them; empty takes the first
-	Memory int64        // bytes of GPU memory to use at most; 0 chooses: half of the free memory on software adapters, no bound on others
+	Memory int64        // bytes of GPU memory to use at most; 0 chooses: half of the free memory where the adapter shares it, no bound where it has its own
 	Logger *slog.Logger // nil is silent
 }
 
@@ -83,7 +83,7 @@ func newModel(d *tensor.Device, w *Weights, o Options) (*Model, error) {
 		m.log = slog.New(slog.DiscardHandler)
 	}
 	budget := o.Memory
-	if budget == 0 && d.Adapter().Software {
+	if a := d.Adapter(); budget == 0 && (a.Software || a.Kind == "integrated") {
 		budget = freeMemory() / 2
 	}
 	d.SetBudget(budget)
@@ -194,7 +194,7 @@ func normal(seed uint64, name string, n int) []float32 {
 	return out
 }
 
-// freeMemory guesses what a software renderer may use.
+// freeMemory guesses how much of the host's memory is free.
 func freeMemory() int64 {
 	const unknown = 4 << 30
 	raw, err := os.ReadFile("/proc/meminfo")
