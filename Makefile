@@ -65,7 +65,7 @@ fuzz:
 	@grep -r --include='*_test.go' -E '^func Fuzz[A-Za-z0-9_]+\(' . | sed -E 's|/[^/]*:func ([A-Za-z0-9_]+).*| \1|' | sort | \
 	while read -r dir name; do \
 		echo "fuzzing $$dir $$name"; \
-		go test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) "$$dir" </dev/null || exit 1; \
+		go test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 5x "$$dir" </dev/null || exit 1; \
 	done
 
 bench:
