@@ -25,7 +25,6 @@ struct Params {
 }
 
 const NORM: u32 = 1;       // 1 LayerNorm, 2 BiasFree
-const TAIL: u32 = 0;       // padding lanes in x's last vec4
 const TOKENS4: u32 = 4;    // heads * padded tokens / 4
 const PER_HEAD4: u32 = 4;  // padded tokens / 4
 const Q_BIAS: bool = false;
@@ -114,10 +113,8 @@ fn apply(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) l
     var s: array<vec4f, TOKENS4>;
     for (var t = 0u; t < TOKENS4; t++) { s[t] = vec4f(); }
     for (var k = 0u; k < params.c4; k++) {
-        var d = x[at + k] - pivot;
-        if (TAIL > 0u && k + 1u == params.c4) {
-            d = select(d, vec4f(), vec4u(0u, 1u, 2u, 3u) >= vec4u(4u - TAIL));
-        }
+        let padding = vec4u(4u * k) + vec4u(0u, 1u, 2u, 3u) >= vec4u(params.channels);
+        let d = select(x[at + k] - pivot, vec4f(), padding);
         sum += dot(d, vec4f(1.0));
         squares += dot(d, d);
         let r = table + 4u * k * TOKENS4;

@@ -55,7 +55,7 @@ func (m *HIM) Apply(x, kv *Tensor, at int) *Tensor {
 		work:   4 * float64(n*tokens) * float64(dim*dim),
 	})
 	y := newWhole(d, 1, x.shape...)
-	apply := d.kernel("him", "apply", constants(shaders.Constants{"NORM": int(m.Norm), "TAIL": (4 - dim%4) % 4}))
+	apply := d.kernel("him", "apply", constants(shaders.Constants{"NORM": int(m.Norm)}))
 	eachBand(x, bandCost{widths: []int{x.width(), x.width()}}, func(b band) {
 		xb, yb := x.rowsOf(b, 0), y.target(b)
 		xv, x0 := xb.view()
