@@ -228,10 +228,10 @@ func (b block) child(fields []field, tag uint16) ([]field, error) {
 }
 
 // exifOf builds an EXIF block from the first directory of a TIFF file: the kept tags, and the Exif,
-// GPS and interoperability directories. It returns nil if there is nothing to keep, or if the values
-// exceed the file, as only overlapping ones can.
+// GPS and interoperability directories. It returns nil if there is nothing to keep, or if the block
+// would exceed the file, as only overlapping values and directories can make it.
 func exifOf(b block, fields []field) []byte {
-	x := exifBuilder{from: b, budget: len(b.data), out: []byte("II*\x00\x00\x00\x00\x00")}
+	x := exifBuilder{from: b, budget: len(b.data) - 8, out: []byte("II*\x00\x00\x00\x00\x00")}
 	if b.order == binary.BigEndian {
 		x.out = []byte("MM\x00*\x00\x00\x00\x00")
 	}
@@ -247,16 +247,24 @@ func exifOf(b block, fields []field) []byte {
 type exifBuilder struct {
 	from   block
 	out    []byte
-	budget int // bytes of values still allowed
+	budget int // bytes that out may still grow by
 }
 
 // directory appends a copy of fields and returns its offset. Fields tagged as pointers are followed
 // and their directories copied first; those that cannot be are left out.
 func (x *exifBuilder) directory(fields []field, pointers ...uint16) (at int, ok bool) {
 	var kept []field
+	x.budget -= 2 + 4 // count and link
 	for _, f := range fields {
-		if x.budget -= len(f.value); f.value == nil || x.budget < 0 {
+		if f.value == nil {
 			continue
+		}
+		x.budget -= 12
+		if n := len(f.value); n > 4 {
+			x.budget -= n + n%2
+		}
+		if x.budget < 0 {
+			break
 		}
 		if slices.Contains(pointers, f.tag) {
 			children, err := x.from.child(fields, f.tag)

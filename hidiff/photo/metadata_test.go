@@ -152,3 +152,28 @@ func TestDamagedEXIF(t *testing.T) {
 		})
 	}
 }
+
+// Directories that share bytes would otherwise make the block larger than the file it came from.
+func TestOverlappingDirectoriesAreDropped(t *testing.T) {
+	b := block{order: binary.LittleEndian, first: 8}
+	var inner []field
+	for tag := range uint16(20) {
+		inner = append(inner, b.longField(1000+tag, 1))
+	}
+	outer := func(gps int) []byte {
+		data, at := appendFields([]byte("II*\x00\x00\x00\x00\x00"), b.order, inner)
+		data, first := appendFields(data, b.order, []field{
+			b.longField(tagExifIFD, uint32(at)), b.longField(tagGPSIFD, uint32(at+gps))})
+		b.order.PutUint32(data[4:], uint32(first))
+		return data
+	}
+	extract := func(data []byte) []byte {
+		b, err := openBlock(data)
+		require.NoError(t, err)
+		fields, _, err := b.fields(b.first)
+		require.NoError(t, err)
+		return exifOf(b, fields)
+	}
+	require.Nil(t, extract(outer(0)), "both pointers name one directory")
+	require.NotNil(t, extract(outer(1<<20)), "a pointer outside the file is left out")
+}
