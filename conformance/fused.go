@@ -73,7 +73,7 @@ func (b *bench) normalised(s tensor.LinearSpec) tensor.LinearSpec {
 		for i := range n {
 			both = append(append(both, k.Data[i*c:(i+1)*c]...), b.in["s"].Data[i*c:(i+1)*c]...)
 		}
-		s.Modulation = b.keep(tensor.FromParts(b.d, both, 2, n, 2*c))
+		s.Modulation, s.ShiftAt = b.keep(tensor.FromParts(b.d, both, 2, n, 2*c)), (c+3)/4*4
 	}
 	return s
 }

@@ -181,7 +181,9 @@ func (b *bench) parameter(name string) *tensor.Parameter {
 	if !ok {
 		return nil
 	}
-	return b.keep(tensor.NewParameter(b.d, t.Data))
+	p := tensor.NewParameter(b.d, t.Data)
+	b.keep(p.Tensor)
+	return p
 }
 
 // linear packs the inputs w and b.

@@ -99,7 +99,7 @@ func branch(l loader, class string, c TransformerConfig, heads int, modulated bo
 	}
 	var y *tensor.Tensor
 	if class == "Attention" {
-		s := l.linear("qkv", 3*c.Dim, c.Dim, tensor.LinearSpec{OutParts: 3 * heads, Modulation: modulation})
+		s := l.linear("qkv", 3*c.Dim, c.Dim, tensor.LinearSpec{OutParts: 3 * heads, Modulation: modulation, ShiftAt: (c.Dim + 3) / 4 * 4})
 		y = (&tensor.Attention{
 			Heads: heads, QKV: own(mine, tensor.NewLinear(l.d, s)),
 			Depth:       own(mine, tensor.NewDepthwise(l.d, 3*c.Dim, 3*heads, l.param("qkv_dwconv.weight"), l.optional("qkv_dwconv.bias"))),
@@ -107,7 +107,7 @@ func branch(l loader, class string, c TransformerConfig, heads int, modulated bo
 		}).Apply(x, false)
 	} else {
 		hidden := c.Hidden(c.Dim)
-		s := l.linear("project_in", 2*hidden, c.Dim, tensor.LinearSpec{OutParts: 2, Modulation: modulation})
+		s := l.linear("project_in", 2*hidden, c.Dim, tensor.LinearSpec{OutParts: 2, Modulation: modulation, ShiftAt: (c.Dim + 3) / 4 * 4})
 		y = (&tensor.FeedForward{
 			In:    own(mine, tensor.NewLinear(l.d, s)),
 			Depth: own(mine, tensor.NewDepthwise(l.d, 2*hidden, 2, l.param("dwconv.weight"), l.optional("dwconv.bias"))),

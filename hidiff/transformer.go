@@ -306,9 +306,9 @@ func (layer *basicLayer) forward(x *tensor.Tensor, g guide) *tensor.Tensor {
 func (b *transformerBlock) forward(x, modulation *tensor.Tensor) *tensor.Tensor {
 	attention, ffn := *b.attention, *b.ffn
 	if b.modulated {
-		attention.QKV = modulate(b.qkv, modulation, 4*b.index*b.stride)
+		attention.QKV = modulate(b.qkv, modulation, 4*b.index*b.stride, b.stride)
 		defer attention.QKV.Release()
-		ffn.In = modulate(b.in, modulation, (4*b.index+2)*b.stride)
+		ffn.In = modulate(b.in, modulation, (4*b.index+2)*b.stride, b.stride)
 		defer ffn.In.Release()
 	}
 	x = attention.Apply(x, true)
@@ -317,7 +317,7 @@ func (b *transformerBlock) forward(x, modulation *tensor.Tensor) *tensor.Tensor 
 	return y
 }
 
-func modulate(s tensor.LinearSpec, modulation *tensor.Tensor, at int) *tensor.Linear {
-	s.Modulation, s.ModulationAt = modulation, at
+func modulate(s tensor.LinearSpec, modulation *tensor.Tensor, at, stride int) *tensor.Linear {
+	s.Modulation, s.ScaleAt, s.ShiftAt = modulation, at, at+stride
 	return tensor.NewLinear(s.Weight.Device(), s)
 }

@@ -8,7 +8,8 @@
 //
 // Channels on the device come in equal parts, each padded with zeros to a
 // multiple of 4 (DESIGN: attention heads, halves of a gate); w and bias are
-// not padded. A transposed w is read as [I, O].
+// not padded. Transposed, w belongs to the map that this one is the transpose
+// of: it is read as [I, O], and a convolution's taps turned round.
 
 struct Params {
     outputs: u32,     // O
@@ -23,8 +24,9 @@ struct Params {
     k: u32,
     shuffle: u32,     // r*r if outputs are to be stored sub-pixel by sub-pixel (pixel shuffle), else 1
     taps: u32,        // 9 for a 3x3 convolution [O, I, 3, 3], packed tap by tap; else 1
-    m0: u32,          // where the modulation starts, and its row length
-    ms: u32,
+    scale0: u32,      // where the modulation's scale and shift start in a row
+    shift0: u32,
+    ms: u32,          // and the row's length
     first: u32,       // where our outputs begin among all of the map's, a multiple of 16
     n_all: u32,
 }
@@ -40,7 +42,7 @@ const TRANSPOSED: bool = false;
 @group(0) @binding(2) var<storage, read> bias: array<f32>;
 @group(0) @binding(3) var<storage, read> gamma: array<f32>;
 @group(0) @binding(4) var<storage, read> beta: array<f32>;
-@group(0) @binding(5) var<storage, read> modulation: array<f32>;  // [images, ms]: from m0 on scale, then shift
+@group(0) @binding(5) var<storage, read> modulation: array<f32>;  // [images, ms]
 @group(0) @binding(6) var<storage, read_write> panels: array<f32>;
 @group(0) @binding(7) var<storage, read_write> epilogue: array<f32>;
 
@@ -74,16 +76,16 @@ fn pack(@builtin(global_invocation_id) id: vec3u) {
         let i = logical(k % width_in, params.in_part, params.in_pad, params.inputs);
         var v = 0.0;
         if (o < params.outputs && i < params.inputs) {
-            if (TRANSPOSED) { v = w[(params.in0 + i) * params.row + o]; }
+            if (TRANSPOSED) { v = w[i * params.row + (params.in0 + o) * params.taps + params.taps - 1u - tap]; }
             else { v = w[o * params.row + (params.in0 + i) * params.taps + tap]; }
             var g = 1.0;
             var h = 0.0;
             if (GAMMA) { g = gamma[i]; }
             if (BETA) { h = beta[i]; }
             if (MODULATED) {
-                let m = params.m0 + image * params.ms + i;
-                g *= modulation[m];
-                h = h * modulation[m] + modulation[m + params.k];
+                let m = image * params.ms + i;
+                g *= modulation[params.scale0 + m];
+                h = h * modulation[params.scale0 + m] + modulation[params.shift0 + m];
             }
             constant += v * h;
             v *= g;
@@ -110,7 +112,9 @@ fn depthwise(@builtin(global_invocation_id) id: vec3u) {
     for (var tap = 0u; tap < 10u; tap++) {
         var v = 0.0;
         if (c < params.outputs) {
-            if (tap < 9u) { v = w[c * 9u + tap]; } else if (BIASED) { v = bias[c]; }
+            if (tap == 9u) { if (BIASED) { v = bias[c]; } }
+            else if (TRANSPOSED) { v = w[c * 9u + 8u - tap]; }
+            else { v = w[c * 9u + tap]; }
         }
         taps[tap * params.n + id.x] = v;
     }

@@ -1,10 +1,6 @@
 package tensor
 
-import (
-	"fmt"
-
-	"hidiff/shaders"
-)
+import "hidiff/shaders"
 
 // LayerNorm normalises x [..., C] over its last axis; gamma and beta have C
 // values, and beta is nil if kind is BiasFree. Where a linear map follows, fold
@@ -13,9 +9,9 @@ import (
 func LayerNorm(x *Tensor, kind Norm, gamma, beta *Parameter) *Tensor {
 	c := x.Channels()
 	expect(x.parts == 1, "layernorm", "x", "a last axis in one part", x)
-	expect(gamma.Len() == c, "layernorm", "gamma", fmt.Sprintf("%d values", c), gamma)
+	gamma.expect("layernorm", "gamma", c)
 	if kind == WithBias {
-		expect(beta != nil && beta.Len() == c, "layernorm", "beta", fmt.Sprintf("%d values", c), beta)
+		beta.expect("layernorm", "beta", c)
 	} else {
 		beta = gamma
 	}

@@ -61,7 +61,7 @@ func (l *Linear) Apply(x *Tensor, f Fused) *Tensor {
 // the two share memory on the device.
 func (f Fused) residualOf(b band, y, yb *Tensor) *Tensor {
 	if f.Residual.mem == y.mem && y.mem.buffer != nil {
-		return yb.share()
+		return yb.Share()
 	}
 	return f.Residual.rowsOf(b, 0)
 }

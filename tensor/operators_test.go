@@ -123,7 +123,7 @@ func TestPaddingStaysZero(t *testing.T) {
 		}
 	}
 	check("from_pixels", func() *Tensor { return FromPixels(d, make([]uint16, 9), 255, 3, 3, 1, 8, 8) })
-	check("clip", func() *Tensor { return ClipCoefficient(NewParameter(d, []float32{1}), 1) })
+	check("clip", func() *Tensor { return ClipCoefficient(NewParameter(d, []float32{1}).Tensor, 1) })
 }
 
 // Bands of an image in host memory must give the same bits as the image whole.
@@ -192,8 +192,8 @@ func TestShapeErrors(t *testing.T) {
 		"mixer":          func() { PatchMixer(tokens, p, p, p, p, p, p) },
 		"mixer tokens":   func() { PatchMixer(From(d, random(65*4), 1, 65, 4), p, p, p, p, p, p) },
 		"loss":           func() { L1Loss(x, tokens, MeanOf, 1) },
-		"adam":           func() { AdamStep(p, tokens, p, p, AdamOptions{}) },
-		"clip":           func() { ClipCoefficient(p, 1) },
+		"adam":           func() { AdamStep(p.Tensor, tokens, p.Tensor, p.Tensor, AdamOptions{}) },
+		"clip":           func() { ClipCoefficient(p.Tensor, 1) },
 		"pixels":         func() { FromPixels(d, make([]uint16, 5), 255, 2, 1, 3, 8, 8) },
 		"pixel channels": func() { FromPixels(d, make([]uint16, 4), 255, 2, 1, 2, 8, 8) },
 		"pixel padding":  func() { FromPixels(d, make([]uint16, 6), 255, 2, 1, 3, 1, 8) },

@@ -21,12 +21,6 @@ const (
 // LayerNormEps is the eps of every LayerNorm in HI-Diff.
 const LayerNormEps = 1e-5
 
-// Parameter is a learned array as PyTorch stores it, flat and unpadded.
-type Parameter = Tensor
-
-// NewParameter uploads a learned array.
-func NewParameter(d *Device, values []float32) *Parameter { return From(d, values, 1, len(values)) }
-
 // LinearSpec describes a linear map and what is folded into it. The shape is
 // PyTorch's [Out, In], or [Out, In, 3, 3] for a convolution.
 type LinearSpec struct {
@@ -37,11 +31,13 @@ type LinearSpec struct {
 	Norm              Norm       // LayerNorm of the input
 	Gamma, Beta       *Parameter // its weight and bias, In values
 	Modulation        *Tensor    // [N, ...]: x*k1 + k2 after the LayerNorm, per image; nil for none
-	ModulationAt      int        // where k1 starts in the stored rows of Modulation; k2 follows
+	ScaleAt, ShiftAt  int        // where k1 and k2 start in the stored rows of Modulation
 	From              int        // first column of Weight used, when In is a slice of its row
 	Row               int        // columns of Weight; 0 means In
 	Conv              bool       // 3x3
 	Shuffle           int        // r if a pixel shuffle by r follows
+
+	transposed bool // Weight is that of the map this one is the transpose of, [In, Out]
 }
 
 // Linear is a linear map packed for the device: see linear.wgsl.
@@ -56,13 +52,18 @@ type Linear struct {
 	shuffle  int
 	panels   *memory
 	epilogue *memory
+
+	specs []LinearSpec // of the map, or of those stacked in it
+	at    []int        // first output of each
+	back  []*Linear    // their transposes, once a backward needed them
 }
 
 // NewLinear packs a linear map. The parameters can be released afterwards.
 func NewLinear(d *Device, s LinearSpec) *Linear {
 	l := plan(d, s)
+	l.specs, l.at = []LinearSpec{s}, []int{0}
 	l.allocate()
-	l.pack(s, 0)
+	l.Repack()
 	return l
 }
 
@@ -76,11 +77,40 @@ func NewLinearStack(d *Device, specs []LinearSpec) (l *Linear, at []int) {
 		n += ceilDiv(plan(d, s).n, 16) * 16
 	}
 	all.out, all.n, all.outParts = n, n, 1
+	all.specs, all.at = specs, at
 	all.allocate()
-	for i, s := range specs {
-		all.pack(s, at[i])
-	}
+	all.Repack()
 	return all, at
+}
+
+// Repack packs the parameters again after they changed.
+func (l *Linear) Repack() {
+	for i, s := range l.specs {
+		l.pack(s, l.at[i])
+	}
+	for _, t := range l.back {
+		if t != nil {
+			t.Repack()
+		}
+	}
+}
+
+// transpose returns the map of gradients of map i: dy [..., Out] → dx [..., In],
+// without what is folded in. A convolution's pixel shuffle is left to the
+// caller: dy has the convolution's own channels.
+func (l *Linear) transpose(i int) *Linear {
+	if l.back == nil {
+		l.back = make([]*Linear, len(l.specs))
+	}
+	if l.back[i] == nil {
+		s := l.specs[i]
+		t := LinearSpec{
+			Out: s.In, In: s.Out, OutParts: s.InParts, InParts: s.OutParts,
+			Weight: s.Weight, From: s.From, Row: max(s.Row, s.In), Conv: s.Conv, transposed: true,
+		}
+		l.back[i] = NewLinear(l.d, t)
+	}
+	return l.back[i]
 }
 
 // plan works out how s is stored.
@@ -110,27 +140,31 @@ func (s LinearSpec) taps() int {
 // pack fills the outputs from first on with s.
 func (l *Linear) pack(s LinearSpec, first int) {
 	own := plan(l.d, s)
-	row := max(s.Row, s.In) * s.taps()
-	if got := s.Weight.Len(); got != s.Out*row {
-		panic(&ShapeError{"linear", "weight", fmt.Sprintf("%d x %d values", s.Out, row), []int{got}})
+	row, outer := max(s.Row, s.In)*s.taps(), s.Out
+	if s.transposed {
+		row, outer = s.Row*s.taps(), s.In
 	}
-	optional := func(t *Tensor) wgpu.View {
-		if t == nil {
+	if got := s.Weight.Len(); got != outer*row {
+		panic(&ShapeError{"linear", "weight", fmt.Sprintf("%d x %d values", outer, row), []int{got}})
+	}
+	optional := func(p *Parameter) wgpu.View {
+		if p == nil {
 			return s.Weight.whole()
 		}
-		return t.whole()
+		return p.whole()
 	}
-	modulationRow := 0
+	modulation, modulationRow := s.Weight.whole(), 0
 	if s.Modulation != nil {
-		modulationRow = s.Modulation.width()
+		modulation, modulationRow = s.Modulation.whole(), s.Modulation.width()
 	}
 	l.d.run(call{
 		kernel: l.d.kernel("pack", "pack", shaders.Constants{
 			"GAMMA": s.Gamma != nil, "BETA": s.Beta != nil, "MODULATED": s.Modulation != nil, "BIASED": s.Bias != nil,
+			"TRANSPOSED": s.transposed,
 		}),
 		params: []any{s.Out, s.In, s.From, row, s.Out / own.outParts, pad4(s.Out / own.outParts), s.In / own.inParts, pad4(s.In / own.inParts),
-			own.n, l.k, l.shuffle * l.shuffle, s.taps(), s.ModulationAt, modulationRow, first, l.n},
-		views: []wgpu.View{s.Weight.whole(), optional(s.Bias), optional(s.Gamma), optional(s.Beta), optional(s.Modulation),
+			own.n, l.k, l.shuffle * l.shuffle, s.taps(), s.ScaleAt, s.ShiftAt, modulationRow, first, l.n},
+		views: []wgpu.View{s.Weight.whole(), optional(s.Bias), optional(s.Gamma), optional(s.Beta), modulation,
 			wgpu.Whole(l.panels.buffer), wgpu.Whole(l.epilogue.buffer)},
 		groups: [3]int{ceilDiv(ceilDiv(own.n, 16)*16, 64), l.images, 1},
 	})
@@ -165,16 +199,22 @@ func alloc(d *Device, label string, size int64) *memory {
 
 // Release frees the packed weights.
 func (l *Linear) Release() {
-	if l != nil {
-		l.panels.buffer.Release()
-		l.epilogue.buffer.Release()
+	if l == nil {
+		return
+	}
+	l.panels.buffer.Release()
+	l.epilogue.buffer.Release()
+	for _, t := range l.back {
+		t.Release()
 	}
 }
 
 // Depthwise is a packed depthwise 3x3 convolution.
 type Depthwise struct {
 	channels, parts int
+	weight, bias    *Parameter
 	taps            *Tensor // [10, C]: nine taps, then the bias
+	back            *Tensor // the taps of the gradient's convolution, once a backward needed them
 }
 
 // NewDepthwise packs weight [C, 1, 3, 3] and bias [C] (or nil) for tensors
@@ -183,24 +223,46 @@ func NewDepthwise(d *Device, channels, parts int, weight, bias *Parameter) *Dept
 	if got := weight.Len(); got != channels*9 {
 		panic(&ShapeError{"depthwise", "weight", fmt.Sprintf("%d x 9 values", channels), []int{got}})
 	}
-	dw := &Depthwise{channels: channels, parts: parts, taps: NewParts(d, parts, 10, channels)}
-	b := weight
+	dw := &Depthwise{channels: channels, parts: parts, weight: weight, bias: bias, taps: NewParts(d, parts, 10, channels)}
+	dw.Repack()
+	return dw
+}
+
+// Repack packs the parameters again after they changed.
+func (w *Depthwise) Repack() {
+	w.pack(w.taps, w.bias, false)
+	if w.back != nil {
+		w.pack(w.back, nil, true)
+	}
+}
+
+// transpose returns taps for the gradient: turned round, without bias.
+func (w *Depthwise) transpose() *Tensor {
+	if w.back == nil {
+		w.back = NewParts(w.taps.d, w.parts, 10, w.channels)
+		w.pack(w.back, nil, true)
+	}
+	return w.back
+}
+
+func (w *Depthwise) pack(taps *Tensor, bias *Parameter, turned bool) {
+	b := w.weight
 	if bias != nil {
 		b = bias
 	}
-	n := dw.taps.width()
+	d, n, each := taps.d, taps.width(), w.channels/w.parts
 	d.run(call{
-		kernel: d.kernel("pack", "depthwise", shaders.Constants{"BIASED": bias != nil}),
-		params: []any{channels, 0, 0, 0, channels / parts, pad4(channels / parts), 0, 0, n, 0, 0, 0, 0, 0, 0, 0},
-		views:  []wgpu.View{weight.whole(), b.whole(), dw.taps.whole()},
+		kernel: d.kernel("pack", "depthwise", shaders.Constants{"BIASED": bias != nil, "TRANSPOSED": turned}),
+		params: []any{w.channels, 0, 0, 0, each, pad4(each), 0, 0, n, 0, 0, 0, 0, 0, 0, 0, 0},
+		views:  []wgpu.View{w.weight.whole(), b.whole(), taps.whole()},
 		groups: [3]int{ceilDiv(n, 64), 1, 1},
 	})
-	return dw
 }
 
 // Release frees the packed weights.
 func (w *Depthwise) Release() {
 	if w != nil {
 		w.taps.Release()
+		w.back.Release()
 	}
 }

@@ -74,7 +74,7 @@ func unshuffle(r int, xs []*Tensor) *Tensor {
 		yv, y0 := ys.view()
 		for i, at := 0, 0; i < len(xs); i += 2 {
 			first := xs[i].rowsOf(xb, 0)
-			second, channels := first.share(), 0
+			second, channels := first.Share(), 0
 			if i+1 < len(xs) {
 				second.Release()
 				second = xs[i+1].rowsOf(xb, 0)

@@ -188,7 +188,8 @@ func (t *Tensor) Reshape(shape ...int) *Tensor {
 	return v
 }
 
-func (t *Tensor) share() *Tensor {
+// Share returns another owner of the same memory.
+func (t *Tensor) Share() *Tensor {
 	v := *t
 	v.mem.users++
 	return &v
@@ -253,3 +254,6 @@ func (t *Tensor) Clone() *Tensor {
 
 // Device returns the device the tensor belongs to.
 func (t *Tensor) Device() *Device { return t.d }
+
+// Zero clears the tensor.
+func (t *Tensor) Zero() { t.d.Clear(t.mem.buffer, t.offset, t.bytes()) }

@@ -15,13 +15,13 @@ import (
 func TokenMix(x *Tensor, w, b *Parameter, act Activation, residual *Tensor) *Tensor {
 	expect(len(x.shape) == 3 && x.parts == 1, "token_mix", "x", "[N, L, C] in one part", x)
 	d, n, l, c := x.d, x.shape[0], x.shape[1], x.Channels()
-	expect(w.Len()%l == 0, "token_mix", "w", fmt.Sprintf("M x %d values", l), w)
+	expect(w.Len()%l == 0, "token_mix", "w", fmt.Sprintf("M x %d values", l), w.Tensor)
 	m := w.Len() / l
 	y := New(d, n, m, c)
 	xv, x0 := x.view()
 	bias, rv, r0 := w, xv, 0
 	if b != nil {
-		expect(b.Len() == m, "token_mix", "b", fmt.Sprintf("%d values", m), b)
+		b.expect("token_mix", "b", m)
 		bias = b
 	}
 	if residual != nil {
@@ -60,7 +60,7 @@ func PatchMixer(x *Tensor, gamma, beta, w1, b1, w2, b2 *Parameter) *Tensor {
 		value *Parameter
 		n     int
 	}{{"gamma", gamma, c}, {"beta", beta, c}, {"w1", w1, m * l}, {"b1", b1, m}, {"w2", w2, m * l}, {"b2", b2, l}} {
-		expect(p.value.Len() == p.n, "patch_mixer", p.name, fmt.Sprintf("%d values", p.n), p.value)
+		p.value.expect("patch_mixer", p.name, p.n)
 		all = append(all, p.value.whole())
 	}
 	y := New(d, x.shape...)
