@@ -32,7 +32,7 @@ var rooms = map[string][]string{
 	"hidiff/metrics":    nil,
 	"hidiff/photo":      nil,
 	"hidiff":            {"autograd", "hidiff/checkpoint", "hidiff/metrics", "hidiff/photo", "tensor", "wgpu"},
-	"trainer":           {"autograd", "tensor"},
+	"trainer":           {"autograd", "hidiff/checkpoint", "hidiff/metrics", "hidiff/photo", "tensor"},
 	"conformance/ref":   nil,
 	"conformance": {
 		"autograd", "conformance/ref", "hidiff", "hidiff/checkpoint", "hidiff/metrics", "hidiff/photo", "shaders", "tensor", "trainer", "wgpu",
