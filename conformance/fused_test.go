@@ -123,13 +123,13 @@ func TestReductions(t *testing.T) {
 		n := float64(len(aa.Data))
 		for name, f := range map[string]func(r tensor.Reduction, weight float64) (*tensor.Tensor, *ref.Array){
 			"l1": func(r tensor.Reduction, weight float64) (*tensor.Tensor, *ref.Array) {
-				return tensor.L1Loss(a, b, r, weight), ref.L1Loss(aa, ab)
+				return tensor.Loss{Type: tensor.L1Loss, Reduction: r, Weight: weight}.Apply(a, b), ref.L1Loss(aa, ab)
 			},
 			"mse": func(r tensor.Reduction, weight float64) (*tensor.Tensor, *ref.Array) {
-				return tensor.MSELoss(a, b, r, weight), ref.MSELoss(aa, ab)
+				return tensor.Loss{Type: tensor.MSELoss, Reduction: r, Weight: weight}.Apply(a, b), ref.MSELoss(aa, ab)
 			},
 			"charbonnier": func(r tensor.Reduction, weight float64) (*tensor.Tensor, *ref.Array) {
-				return tensor.CharbonnierLoss(a, b, 1e-3, r, weight), ref.CharbonnierLoss(aa, ab, 1e-3)
+				return tensor.Loss{Type: tensor.CharbonnierLoss, Reduction: r, Weight: weight, Eps: 1e-3}.Apply(a, b), ref.CharbonnierLoss(aa, ab, 1e-3)
 			},
 		} {
 			t.Run(fmt.Sprint(name, shape), func(t *testing.T) {

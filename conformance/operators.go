@@ -66,7 +66,7 @@ var Operators = []Operator{
 	{Name: "adaptive_avg_pool", run: func(b *bench) Tensor { return b.nchw(tensor.AdaptiveAvgPool(b.image("x"), b.integer("out"))) }},
 	{Name: "add", run: func(b *bench) Tensor { return b.plain(tensor.Add(b.rows("a"), b.rows("b"))) }},
 	{Name: "charbonnier_loss", run: func(b *bench) Tensor {
-		return b.plain(tensor.CharbonnierLoss(b.rows("a"), b.rows("b"), b.attr("eps"), tensor.MeanOf, 1))
+		return b.plain(tensor.Loss{Type: tensor.CharbonnierLoss, Weight: 1, Eps: b.attr("eps")}.Apply(b.rows("a"), b.rows("b")))
 	}},
 	{Name: "clamp", run: func(b *bench) Tensor {
 		return b.plain(tensor.Clamp(b.rows("x"), float32(b.attr("lo")), float32(b.attr("hi"))))
@@ -85,7 +85,9 @@ var Operators = []Operator{
 	{Name: "gelu", run: func(b *bench) Tensor { return b.plain(tensor.Activate(b.rows("x"), tensor.GELU)) }},
 	{Name: "gelu_gate", run: func(b *bench) Tensor { return b.nchw(tensor.GELUGate(b.imageParts("x", 2))) }},
 	{Name: "him", run: runHIM, want: refHIM},
-	{Name: "l1_loss", run: func(b *bench) Tensor { return b.plain(tensor.L1Loss(b.rows("a"), b.rows("b"), tensor.MeanOf, 1)) }},
+	{Name: "l1_loss", run: func(b *bench) Tensor {
+		return b.plain(tensor.Loss{Type: tensor.L1Loss, Weight: 1}.Apply(b.rows("a"), b.rows("b")))
+	}},
 	{Name: "l2_normalize", run: func(b *bench) Tensor { return b.plain(tensor.L2Normalize(b.rows("x"), float32(b.attr("eps")))) }},
 	{Name: "layernorm_channel", run: func(b *bench) Tensor {
 		return b.nchw(tensor.LayerNorm(b.image("x"), tensor.WithBias, b.parameter("w"), b.parameter("b")))
@@ -107,7 +109,9 @@ var Operators = []Operator{
 	{Name: "matmul_tn", run: func(b *bench) Tensor { return b.plain(tensor.MatMul(b.rows("a"), b.rows("b"), true, false)) }},
 	{Name: "mdta", run: runMDTA, want: refMDTA},
 	{Name: "mean", run: func(b *bench) Tensor { return b.plain(tensor.Mean(b.rows("x"))) }},
-	{Name: "mse_loss", run: func(b *bench) Tensor { return b.plain(tensor.MSELoss(b.rows("a"), b.rows("b"), tensor.MeanOf, 1)) }},
+	{Name: "mse_loss", run: func(b *bench) Tensor {
+		return b.plain(tensor.Loss{Type: tensor.MSELoss, Weight: 1}.Apply(b.rows("a"), b.rows("b")))
+	}},
 	{Name: "mul", run: func(b *bench) Tensor { return b.plain(tensor.Mul(b.rows("a"), b.rows("b"))) }},
 	{Name: "pixel_shuffle", run: func(b *bench) Tensor { return b.nchw(tensor.PixelShuffle(b.image("x"), b.integer("r"))) }},
 	{Name: "pixel_unshuffle", run: func(b *bench) Tensor { return b.nchw(tensor.PixelUnshuffle(b.integer("r"), b.image("x"))) }},

@@ -6,6 +6,7 @@
 //   m = beta1 m + (1 - beta1) g';  v = beta2 v + (1 - beta2) g'^2
 //   p -= step * m / (sqrt(v) * root + eps)
 //   with step = lr / (1 - beta1^t) and root = 1 / sqrt(1 - beta2^t)
+//   ema: average += (1 - beta1) (p - average)        BasicSR: model_ema
 // Nothing is read back: the coefficient stays on the device.
 
 // import: layout
@@ -50,6 +51,16 @@ fn adam(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
     m[params.m0 + i] = first;
     v[params.v0 + i] = second;
     p[params.p0 + i] = value * params.shrink - params.step * first / (sqrt(second) * params.root + params.eps);
+}
+
+@group(0) @binding(2) var<storage, read_write> average: array<vec4f>;
+
+@compute @workgroup_size(64)
+fn ema(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
+    let i = number(group) * 64u + lane;
+    if (i >= params.total) { return; }
+    let before = average[params.p0 + i];
+    average[params.p0 + i] = before + params.rest1 * (g[params.g0 + i] - before);
 }
 
 @group(0) @binding(1) var<storage, read> norm: array<f32>;

@@ -2,6 +2,8 @@
 //   add a + b   mul a * b   clamp min(max(a, lo), hi)   activate act(a)
 //   gate        gelu(a) * b, with a and b the halves of a row     (GDFN; PyTorch: F.gelu(x1) * x2)
 //   scale_shift a * k + s, with k and s [N, C] of the row's image
+//   gradients, with b that of y:  clamp b where lo <= a <= hi   activate b * act'(a)
+//   accumulate  y += a
 
 // import: activation
 // import: layout
@@ -22,7 +24,7 @@ struct Params {
     slope: f32,
 }
 
-const OP: u32 = 0;   // 0 add, 1 mul, 2 clamp, 3 activate, 4 gate
+const OP: u32 = 0;   // 0 add, 1 mul, 2 clamp, 3 activate, 4 gate, 5 clamp's gradient, 6 activate's
 const ACT: u32 = 0;
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -49,9 +51,19 @@ fn pointwise(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_inde
         case 1u: { v = u * w; }
         case 2u: { v = select(vec4f(), keep_nan(clamp(u, vec4f(params.lo), vec4f(params.hi)), u), used(c % params.part4, params.part)); }
         case 3u: { v = keep_nan(activate(ACT, u, params.slope), u); }
+        case 5u: { v = select(vec4f(), w, (u >= vec4f(params.lo)) & (u <= vec4f(params.hi))); }
+        case 6u: { v = w * activate_gradient(ACT, u, params.slope); }
         default: { v = gelu(u) * w; }
     }
     y[params.y0 + i] = v;
+}
+
+@group(0) @binding(2) var<storage, read_write> sum: array<vec4f>;
+
+@compute @workgroup_size(64)
+fn accumulate(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
+    let i = number(group) * 64u + lane;
+    if (i < params.total) { sum[params.y0 + i] += a[params.a0 + i]; }
 }
 
 @group(0) @binding(3) var<storage, read> shift: array<vec4f>;

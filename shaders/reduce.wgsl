@@ -2,6 +2,7 @@
 //   value   x itself (mean), |a - b| (F.l1_loss), (a - b)^2 (F.mse_loss),
 //           sqrt((a - b)^2 + eps) (BasicSR: CharbonnierLoss), a^2 (norms)
 //   part    partial[group] = sum of values          total   y[0] = scale * sum of partial, or its root
+//   spread_gradient   da = dy[0] * scale * the value's derivative by a
 
 // import: layout
 
@@ -9,7 +10,7 @@ struct Params {
     total: u32,    // vec4 of a, or entries of partial
     part: u32,     // channels of a part
     part4: u32,    // and as stored, in vec4
-    stride: u32,   // invocations of all groups
+    stride: u32,   // invocations of all groups; of spread_gradient, where da starts in vec4
     a0: u32,       // in vec4
     b0: u32,
     eps: f32,
@@ -65,4 +66,25 @@ fn total(@builtin(local_invocation_index) lane: u32) {
     for (var i = lane; i < params.total; i += 256u) { sum += partials[i]; }
     let all = workgroup_sum(sum, lane) * params.scale;
     if (lane == 0u) { y[0] = vec4f(select(all, sqrt(all), ROOT), 0.0, 0.0, 0.0); }
+}
+
+@group(0) @binding(3) var<storage, read> dy: array<f32>;
+@group(0) @binding(4) var<storage, read_write> da: array<vec4f>;
+
+fn derivative(u: vec4f, w: vec4f) -> vec4f {
+    let e = u - w;
+    switch OP {
+        case 0u: { return vec4f(1.0); }
+        case 1u: { return select(sign(e), e, e != e); } // keeps NaN
+        case 2u: { return 2.0 * e; }
+        default: { return e / sqrt(e * e + params.eps); }
+    }
+}
+
+@compute @workgroup_size(64)
+fn spread_gradient(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
+    let i = number(group) * 64u + lane;
+    if (i >= params.total) { return; }
+    let g = dy[0] * params.scale * derivative(a[params.a0 + i], b[params.b0 + i]);
+    da[params.stride + i] = select(vec4f(), g, used(i % params.part4, params.part));
 }

@@ -68,6 +68,41 @@ func (l *Linear) Conv3x3(x *Tensor, c Conv) *Tensor {
 	return y
 }
 
+// Conv3x3Backward returns the gradients of x, if it is wanted, and of
+// c.Residual, if there is one, for y = l.Conv3x3(x, c) under dy, and adds those
+// of the parameters. What the activation needs is computed anew from x.
+func (l *Linear) Conv3x3Backward(x *Tensor, c Conv, dy *Tensor, wanted bool) (dx, dresidual *Tensor) {
+	if c.Residual != nil {
+		dresidual = dy.Share()
+	}
+	ds := dy.Share()
+	if c.Act.Kind != 0 {
+		h := l.Conv3x3(x, Conv{Store: c.Store})
+		ds.Release()
+		ds = ActivateBackward(h, dy, c.Act)
+		h.Release()
+	}
+	switch packed := ds; c.Store {
+	case Shuffled:
+		ds = PixelUnshuffle(2, packed)
+		packed.Release()
+	case Unshuffled:
+		ds = PixelShuffle(packed, 2)
+		packed.Release()
+	}
+	defer ds.Release()
+	eachBand(x, bandCost{widths: []int{x.width(), ds.width()}, halo: 1}, func(b band) {
+		xb, db := x.rowsOf(b, 1), ds.rowsOf(b, 0)
+		l.specs[0].accumulate(xb, db, b)
+		xb.Release()
+		db.Release()
+	})
+	if wanted {
+		dx = l.transpose(0).Conv3x3(ds, Conv{})
+	}
+	return dx, dresidual
+}
+
 // scaled is the band of an image that is higher or lower by to/from.
 func (b band) scaled(to, from int) band {
 	return band{b.image, b.images, b.y0 * to / from, b.y1 * to / from, to}

@@ -29,16 +29,6 @@ type Fused struct {
 	Reverse   *Reverse // instead of adding Residual, take a reverse diffusion step from it
 }
 
-// Reverse is a reverse diffusion step, without added noise, fused behind the
-// denoiser's last layer: from the sample x and the layer's output e,
-// x0 = clamp(Recip*x - Recipm1*e, -1, 1) if e is predicted noise, else e
-// itself, and the next sample is Coef1*x0 + Coef2*x.
-type Reverse struct {
-	PredictsNoise  bool
-	Recip, Recipm1 float32 // sqrt(1/ᾱ), sqrt(1/ᾱ - 1)
-	Coef1, Coef2   float32 // of x0 and x in the posterior mean
-}
-
 // Apply multiplies x [..., In] and returns [..., Out].
 // PyTorch: F.linear, and F.conv2d with a 1x1 kernel.
 func (l *Linear) Apply(x *Tensor, f Fused) *Tensor {
@@ -64,6 +54,93 @@ func (f Fused) residualOf(b band, y, yb *Tensor) *Tensor {
 		return yb.Share()
 	}
 	return f.Residual.rowsOf(b, 0)
+}
+
+// Backward returns the gradients of x, if it is wanted, and of f.Residual, if
+// there is one, for y = l.Apply(x, f) under dy, and adds those of the
+// parameters, and of the modulation if dmodulation is not nil, laid out like
+// it. What the activation needs is computed anew from x.
+func (l *Linear) Backward(x *Tensor, f Fused, dy, dmodulation *Tensor, wanted bool) (dx, dresidual *Tensor) {
+	f.Into = nil
+	ds, dresidual := l.beforeActivation(x, f, dy)
+	defer ds.Release()
+	for i, s := range l.specs {
+		di := ds
+		if len(l.specs) > 1 {
+			di = ds.columns(l.at[i], max(s.OutParts, 1), s.Out)
+			defer di.Release()
+		}
+		next := l.backward(i, x, di, dx, dmodulation, wanted)
+		dx.Release()
+		dx = next
+	}
+	return dx, dresidual
+}
+
+// beforeActivation returns the gradients of the product with its bias, and of
+// the residual.
+func (l *Linear) beforeActivation(x *Tensor, f Fused, dy *Tensor) (ds, dresidual *Tensor) {
+	if f.Reverse != nil {
+		h := l.Apply(x, Fused{})
+		defer h.Release()
+		return f.Reverse.backward(h, f.Residual, dy, f.Act)
+	}
+	act, before := f.Act, Fused{}
+	if f.Post.Kind != 0 {
+		act, before.Residual = f.Post, f.Residual
+	}
+	ds = dy.Share()
+	if act.Kind != 0 {
+		expect(f.Act.Kind == 0 || f.Post.Kind == 0, "linear", "dy", "one activation at most", dy)
+		h := l.Apply(x, before)
+		ds.Release()
+		ds = ActivateBackward(h, dy, act)
+		h.Release()
+	}
+	switch {
+	case f.Residual == nil:
+	case f.Post.Kind != 0:
+		dresidual = ds.Share()
+	default:
+		dresidual = dy.Share()
+	}
+	return ds, dresidual
+}
+
+// backward is Backward for the product with spec i alone, and adds add.
+func (l *Linear) backward(i int, x, dy, add, dmodulation *Tensor, wanted bool) (dx *Tensor) {
+	s := l.specs[i]
+	folded := s.Norm != NoNorm || s.Modulation != nil
+	if wanted && !folded {
+		dx = l.transpose(i).Apply(dy, Fused{Residual: add})
+	} else if wanted {
+		dx = newLike(x, x.parts, x.shape)
+	}
+	eachBand(x, bandCost{widths: []int{x.width(), dy.width()}, scratch: 3 * x.width()}, func(b band) {
+		xb, dyb := x.rowsOf(b, 0), dy.rowsOf(b, 0)
+		n := s.prologue(xb, b.image)
+		s.accumulate(n, dyb, b)
+		n.Release()
+		if folded {
+			var addb *Tensor
+			if add != nil {
+				addb = add.rowsOf(b, 0)
+			}
+			dn := l.transpose(i).Apply(dyb, Fused{})
+			part := s.prologueBackward(xb, dn, addb, dmodulation, b.image)
+			if wanted {
+				into := dx.target(b)
+				l.d.Copy(into.mem.buffer, into.offset, part.mem.buffer, part.offset, part.bytes())
+				dx.commit(b, into)
+			}
+			part.Release()
+			dn.Release()
+			addb.Release()
+		}
+		xb.Release()
+		dyb.Release()
+	})
+	return dx
 }
 
 func (l *Linear) output(x *Tensor, f Fused) *Tensor {

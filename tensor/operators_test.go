@@ -87,7 +87,7 @@ var tokenOperators = map[string]func(x *Tensor) *Tensor{
 		return GELUGate(FromParts(x.d, random(4*2*x.Channels()), 2, 4, 2*x.Channels()))
 	},
 	"mean":    Mean,
-	"l1_loss": func(x *Tensor) *Tensor { return L1Loss(x, x, SumOf, 1) },
+	"l1_loss": func(x *Tensor) *Tensor { return Loss{Type: L1Loss, Reduction: SumOf, Weight: 1}.Apply(x, x) },
 }
 
 func vector(x *Tensor) *Parameter { return NewParameter(x.d, random(x.Channels())) }
@@ -191,7 +191,7 @@ func TestShapeErrors(t *testing.T) {
 		"mix":            func() { TokenMix(tokens, p, nil, GELU, nil) },
 		"mixer":          func() { PatchMixer(tokens, p, p, p, p, p, p) },
 		"mixer tokens":   func() { PatchMixer(From(d, random(65*4), 1, 65, 4), p, p, p, p, p, p) },
-		"loss":           func() { L1Loss(x, tokens, MeanOf, 1) },
+		"loss":           func() { Loss{Type: L1Loss, Weight: 1}.Apply(x, tokens) },
 		"adam":           func() { AdamStep(p.Tensor, tokens, p.Tensor, p.Tensor, AdamOptions{}) },
 		"clip":           func() { ClipCoefficient(p.Tensor, 1) },
 		"pixels":         func() { FromPixels(d, make([]uint16, 5), 255, 2, 1, 3, 8, 8) },

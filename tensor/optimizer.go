@@ -50,6 +50,24 @@ func AdamStep(p, g, m, v *Tensor, o AdamOptions) {
 	})
 }
 
+// EMA moves average towards p, both flat and of one size:
+// average = decay*average + (1-decay)*p. BasicSR: model_ema.
+func EMA(average, p *Tensor, decay float64) {
+	expect(average.Len() == p.Len(), "ema", "average", "the parameters' shape", average)
+	d := p.d
+	pv, p0 := p.view()
+	av, a0 := average.view()
+	total := int(p.bytes() / 16)
+	zero := float32(0)
+	d.run(call{
+		kernel: d.kernel("optimizer", "ema", nil),
+		params: []any{total, a0, p0, 0, 0, zero, zero, zero, zero, float32(1 - decay), zero, zero, zero, zero, zero},
+		views:  views(pv, av),
+		groups: spread(ceilDiv(total, 64)),
+		work:   3 * float64(p.Len()),
+	})
+}
+
 // GradNorm returns the Euclidean norm of the flat gradient g, shape [1].
 func GradNorm(g *Tensor) *Tensor {
 	return reduce(g, g, reduction{op: 4, scale: 1, root: true})

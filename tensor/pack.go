@@ -56,6 +56,7 @@ type Linear struct {
 	specs []LinearSpec // of the map, or of those stacked in it
 	at    []int        // first output of each
 	back  []*Linear    // their transposes, once a backward needed them
+	base  *Linear      // what Modulated was called on, whose transposes serve
 }
 
 // NewLinear packs a linear map. The parameters can be released afterwards.
@@ -83,10 +84,30 @@ func NewLinearStack(d *Device, specs []LinearSpec) (l *Linear, at []int) {
 	return all, at
 }
 
+// NewModulatedLinear plans a map whose modulation is known only image by image:
+// [Linear.Modulated] packs it. spec.Modulation stays nil.
+func NewModulatedLinear(d *Device, s LinearSpec) *Linear {
+	l := plan(d, s)
+	l.specs, l.at = []LinearSpec{s}, []int{0}
+	return l
+}
+
+// Modulated returns l with a modulation [N, ...] folded in, one set of weights
+// for each image. Release it before l.
+func (l *Linear) Modulated(m *Tensor) *Linear {
+	s := l.specs[0]
+	s.Modulation = m
+	p := NewLinear(l.d, s)
+	p.base = l
+	return p
+}
+
 // Repack packs the parameters again after they changed.
 func (l *Linear) Repack() {
 	for i, s := range l.specs {
-		l.pack(s, l.at[i])
+		if l.panels != nil {
+			l.pack(s, l.at[i])
+		}
 	}
 	for _, t := range l.back {
 		if t != nil {
@@ -99,6 +120,9 @@ func (l *Linear) Repack() {
 // without what is folded in. A convolution's pixel shuffle is left to the
 // caller: dy has the convolution's own channels.
 func (l *Linear) transpose(i int) *Linear {
+	if l.base != nil {
+		return l.base.transpose(i)
+	}
 	if l.back == nil {
 		l.back = make([]*Linear, len(l.specs))
 	}
@@ -202,8 +226,10 @@ func (l *Linear) Release() {
 	if l == nil {
 		return
 	}
-	l.panels.buffer.Release()
-	l.epilogue.buffer.Release()
+	if l.panels != nil {
+		l.panels.buffer.Release()
+		l.epilogue.buffer.Release()
+	}
 	for _, t := range l.back {
 		t.Release()
 	}

@@ -29,6 +29,47 @@ func Activate(x *Tensor, act Activation) *Tensor {
 	return pointwise("activate", x, x, pointwiseCall{op: 3, act: act})
 }
 
+// ClampBackward returns the gradient of x for y = Clamp(x, lo, hi) under dy.
+func ClampBackward(x, dy *Tensor, lo, hi float32) *Tensor {
+	return pointwise("clamp", x, dy, pointwiseCall{op: 5, lo: lo, hi: hi})
+}
+
+// ActivateBackward returns the gradient of x for y = Activate(x, act) under dy.
+func ActivateBackward(x, dy *Tensor, act Activation) *Tensor {
+	return pointwise("activate", x, dy, pointwiseCall{op: 6, act: act})
+}
+
+// Accumulate returns a + b, of equal shapes, and consumes both: where a shares
+// its memory with none, it is the result.
+func Accumulate(a, b *Tensor) *Tensor {
+	if a.mem.users > 1 {
+		y := Add(a, b)
+		a.Release()
+		b.Release()
+		return y
+	}
+	expect(slices.Equal(a.shape, b.shape) && a.parts == b.parts, "accumulate", "b", fmt.Sprintf("%v in %d parts", a.shape, a.parts), b)
+	kernel := a.d.kernel("pointwise", "accumulate", nil)
+	zero := float32(0)
+	eachBand(a, bandCost{widths: []int{a.width()}}, func(band band) {
+		ab, bb := a.rowsOf(band, 0), b.rowsOf(band, 0)
+		av, a0 := ab.view()
+		bv, b0 := bb.view()
+		total := ab.rows() * ab.width() / 4
+		a.d.run(call{
+			kernel: kernel,
+			params: []any{total, 0, 0, 0, 0, 0, b0, 0, a0, 0, zero, zero, zero},
+			views:  views(bv, av),
+			groups: spread(ceilDiv(total, 64)),
+			work:   float64(4 * total),
+		})
+		ab.Release()
+		bb.Release()
+	})
+	b.Release()
+	return a
+}
+
 // GELUGate returns gelu(x1)*x2 [..., C] for x [..., 2C] in two parts, x1 and x2:
 // the gate of GDFN. Source: Restormer §3.2.
 func GELUGate(x *Tensor) *Tensor {

@@ -7,6 +7,11 @@ import (
 	"hidiff/shaders"
 )
 
+// MeanBackward returns the gradient of x for y = Mean(x) under dy, shape [1].
+func MeanBackward(x, dy *Tensor) *Tensor {
+	return reduceBackward(x, x, dy, reduction{op: 0, scale: 1 / float64(x.Len())})
+}
+
 // Reduction says how a loss becomes one number.
 type Reduction int
 
@@ -21,31 +26,47 @@ func Mean(x *Tensor) *Tensor {
 	return reduce(x, x, reduction{op: 0, scale: 1 / float64(x.Len())})
 }
 
-// L1Loss returns weight times the mean or sum of |a − b|, shape [1].
-// PyTorch: F.l1_loss.
-func L1Loss(a, b *Tensor, r Reduction, weight float64) *Tensor {
-	return loss("l1_loss", a, b, r, weight, reduction{op: 1})
+// LossType is a loss's formula; the numbers are those of reduce.wgsl.
+type LossType int
+
+// The losses; BasicSR's names.
+const (
+	L1Loss          LossType = iota + 1 // |a − b|; PyTorch: F.l1_loss
+	MSELoss                             // (a − b)²; PyTorch: F.mse_loss
+	CharbonnierLoss                     // √((a − b)² + Eps); BasicSR: CharbonnierLoss
+)
+
+// Loss compares tensors of equal shapes.
+type Loss struct {
+	Type      LossType
+	Reduction Reduction
+	Weight    float64
+	Eps       float64 // CharbonnierLoss only
 }
 
-// MSELoss returns weight times the mean or sum of (a − b)², shape [1].
-// PyTorch: F.mse_loss.
-func MSELoss(a, b *Tensor, r Reduction, weight float64) *Tensor {
-	return loss("mse_loss", a, b, r, weight, reduction{op: 2})
+// Apply returns Weight times the mean or sum of the loss of a and b, shape [1].
+func (l Loss) Apply(a, b *Tensor) *Tensor {
+	l.check(a, b)
+	return reduce(a, b, l.reduction(a))
 }
 
-// CharbonnierLoss returns weight times the mean or sum of √((a − b)² + eps),
-// shape [1]. BasicSR: CharbonnierLoss.
-func CharbonnierLoss(a, b *Tensor, eps float64, r Reduction, weight float64) *Tensor {
-	return loss("charbonnier_loss", a, b, r, weight, reduction{op: 3, eps: eps})
+// Backward returns the gradient of a for y = l.Apply(a, b) under dy, shape [1].
+// Every loss is even in a − b, so that of b is l.Backward(b, a, dy).
+func (l Loss) Backward(a, b, dy *Tensor) *Tensor {
+	l.check(a, b)
+	return reduceBackward(a, b, dy, l.reduction(a))
 }
 
-func loss(op string, a, b *Tensor, r Reduction, weight float64, c reduction) *Tensor {
-	expect(slices.Equal(a.shape, b.shape) && a.parts == b.parts, op, "b", fmt.Sprint(a.shape), b)
-	c.scale = weight
-	if r == MeanOf {
+func (l Loss) check(a, b *Tensor) {
+	expect(slices.Equal(a.shape, b.shape) && a.parts == b.parts, "loss", "b", fmt.Sprint(a.shape), b)
+}
+
+func (l Loss) reduction(a *Tensor) reduction {
+	c := reduction{op: int(l.Type), eps: l.Eps, scale: l.Weight}
+	if l.Reduction == MeanOf {
 		c.scale /= float64(a.Len())
 	}
-	return reduce(a, b, c)
+	return c
 }
 
 // reduction is an operator of reduce.wgsl.
@@ -79,4 +100,23 @@ func reduce(a, b *Tensor, c reduction) *Tensor {
 	})
 	partial.Release()
 	return y
+}
+
+// reduceBackward spreads dy over a.
+func reduceBackward(a, b, dy *Tensor, c reduction) *Tensor {
+	expect(dy.Len() == 1, "reduce", "dy", "[1]", dy)
+	kernel := a.d.kernel("reduce", "spread_gradient", shaders.Constants{"OP": c.op})
+	return eachRows(newLike(a, a.parts, a.shape), func(_ band, da *Tensor, in []*Tensor) {
+		av, a0 := in[0].view()
+		bv, b0 := in[len(in)-1].view()
+		dv, d0 := da.view()
+		total := da.rows() * da.width() / 4
+		a.d.run(call{
+			kernel: kernel,
+			params: []any{total, a.Channels() / a.parts, a.width() / a.parts / 4, d0, a0, b0, float32(c.eps), float32(c.scale)},
+			views:  views(av, bv, dy.whole(), dv),
+			groups: spread(ceilDiv(total, 64)),
+			work:   4 * float64(da.Len()),
+		})
+	}, distinct(a, b)...)
 }

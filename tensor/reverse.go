@@ -1,0 +1,32 @@
+package tensor
+
+import "hidiff/shaders"
+
+// Reverse is a reverse diffusion step, without added noise, fused behind the
+// denoiser's last layer: from the sample x and the layer's output e,
+// x0 = clamp(Recip*x - Recipm1*e, -1, 1) if e is predicted noise, else e
+// itself, and the next sample is Coef1*x0 + Coef2*x.
+type Reverse struct {
+	PredictsNoise  bool
+	Recip, Recipm1 float32 // sqrt(1/ᾱ), sqrt(1/ᾱ - 1)
+	Coef1, Coef2   float32 // of x0 and x in the posterior mean
+}
+
+// backward returns the gradients of h, the layer's output before its
+// activation, and of the sample x, for the next sample's dy.
+func (r Reverse) backward(h, x, dy *Tensor, act Activation) (dh, dx *Tensor) {
+	d := h.d
+	dh, dx = NewParts(d, h.parts, h.shape...), NewParts(d, x.parts, x.shape...)
+	hv, h0 := h.view()
+	xv, x0 := x.view()
+	gv, g0 := dy.view()
+	total := h.rows() * h.width() / 4
+	d.run(call{
+		kernel: d.kernel("reverse", "reverse_gradient", shaders.Constants{"ACT": act.Kind, "NOISE": r.PredictsNoise}),
+		params: []any{total, h0, x0, g0, r.Recip, r.Recipm1, r.Coef1, r.Coef2, act.Slope},
+		views:  views(hv, xv, gv, dh.whole(), dx.whole()),
+		groups: spread(ceilDiv(total, 64)),
+		work:   40 * float64(total),
+	})
+	return dh, dx
+}
