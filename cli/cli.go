@@ -14,6 +14,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -69,7 +70,7 @@ func (a *app) logger() *slog.Logger {
 
 func (a *app) execute(ctx context.Context, args []string) int {
 	root := newRootCommand(a)
-	root.SetArgs(args)
+	root.SetArgs(longOpt(args))
 	root.SetIn(a.stdin)
 	root.SetOut(a.stdout)
 	root.SetErr(a.stderr)
@@ -88,6 +89,17 @@ func (a *app) execute(ctx context.Context, args []string) int {
 		fmt.Fprintf(a.stderr, "hidiff: %v\n", err)
 	}
 	return exitFailed
+}
+
+// longOpt takes BasicSR's -opt for --opt.
+func longOpt(args []string) []string {
+	out := slices.Clone(args)
+	for i, arg := range out {
+		if arg == "-opt" || strings.HasPrefix(arg, "-opt=") {
+			out[i] = "-" + arg
+		}
+	}
+	return out
 }
 
 // errReported is returned by commands that have already said what failed.
@@ -125,6 +137,7 @@ func newRootCommand(a *app) *cobra.Command {
 	root.SetFlagErrorFunc(flagError)
 	root.AddCommand(
 		newDeblurCommand(a, a.deblur),
+		newTrainCommand(a, a.train),
 		newGPUsCommand(a, a.gpus),
 		newInfoCommand(a, a.info),
 		newConvertCommand(a, a.convert),

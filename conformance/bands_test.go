@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"testing"
 
+	"hidiff/autograd"
 	"hidiff/conformance/ref"
 	"hidiff/hidiff"
 	"hidiff/tensor"
@@ -55,13 +56,14 @@ func inBands(t *testing.T, d *tensor.Device, modes []bandMode, exact, temporarie
 
 func TestBandsChangeNothing(t *testing.T) {
 	d := openDevice(t)
-	conv := func(shuffle int, c tensor.Conv) func(*bench) Tensor {
-		return func(b *bench) Tensor {
+	conv := func(shuffle int, c tensor.Conv) func(*bench) output {
+		return func(b *bench) output {
 			x := b.image("x")
+			var residual *autograd.Variable
 			if c.Store == tensor.Plain {
-				c.Residual = b.image("residual")
+				residual = b.image("residual")
 			}
-			return b.nchw(b.linear(tensor.LinearSpec{Conv: true, Shuffle: shuffle}).Conv3x3(x, c))
+			return b.nchw(autograd.Conv3x3(b.linear(tensor.LinearSpec{Conv: true, Shuffle: shuffle}), x, c, residual))
 		}
 	}
 	image, weight := []int{2, 20, 48, 22}, map[string][]int{"w": {12, 20, 3, 3}, "b": {12}}
@@ -72,7 +74,7 @@ func TestBandsChangeNothing(t *testing.T) {
 		}
 		return out
 	}
-	table := func(name string) func(*bench) Tensor {
+	table := func(name string) func(*bench) output {
 		o, ok := LookupOperator(name)
 		require.True(t, ok)
 		return o.run
@@ -84,7 +86,7 @@ func TestBandsChangeNothing(t *testing.T) {
 	}
 	for _, c := range []struct {
 		name               string
-		run                func(*bench) Tensor
+		run                func(*bench) output
 		shapes             map[string][]int
 		attrs              ref.Attrs
 		exact, temporaries bool

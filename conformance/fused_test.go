@@ -165,7 +165,7 @@ func TestClippedAdamStep(t *testing.T) {
 	norm := tensor.GradNorm(g)
 	requireMatches(t, norm, array(t, f, "norm"), 1e-6)
 	for _, limit := range []float64{0.01, 1e9} { // clipped, and left alone
-		coefficient := tensor.ClipCoefficient(norm, float32(limit))
+		coefficient := tensor.ClipCoefficient(norm, float32(limit), tensor.New(d, 2), 1, false)
 		_, want := ref.ClipGradNorm([]*ref.Array{ref.From(flat, len(flat))}, limit)
 		if limit == 0.01 {
 			diff, err := Compare(clipped, want[0].Data, want[0].Shape, want[0].Shape)
@@ -187,7 +187,7 @@ func TestClippedAdamStep(t *testing.T) {
 // The 1e-6 beside the norm matters where gradients vanish.
 func TestClipOfATinyNorm(t *testing.T) {
 	d := openDevice(t)
-	got := tensor.ClipCoefficient(tensor.From(d, []float32{1e-6}, 1), 1e-6)
+	got := tensor.ClipCoefficient(tensor.From(d, []float32{1e-6}, 1), 1e-6, tensor.New(d, 2), 1, false)
 	requireMatches(t, got, ref.From([]float64{0.5}, 1), 1e-6)
 }
 

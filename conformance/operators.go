@@ -6,19 +6,26 @@ import (
 	"slices"
 	"strings"
 
+	"hidiff/autograd"
 	"hidiff/conformance/ref"
 	"hidiff/tensor"
 )
 
-// Operator runs one operator on a device, with inputs and output in PyTorch's
-// layout.
+// Operator runs one operator on a device, forward and backward, with inputs and
+// results in PyTorch's layout.
 type Operator struct {
 	Name string // as in the fixtures' metadata and package ref
-	run  func(b *bench) Tensor
+	run  func(b *bench) output
 
 	// want says what it should return, where it is more than package ref's
 	// operator of that name.
 	want func(in ref.Params, attrs ref.Attrs) *ref.Array
+}
+
+// output is what an operator returned, as an image or as it is.
+type output struct {
+	*autograd.Variable
+	image bool
 }
 
 // LookupOperator returns the row of that name from [Operators].
@@ -36,92 +43,140 @@ func (o Operator) Run(ctx context.Context, d *tensor.Device, in map[string]Tenso
 	defer tensor.Catch(&err)
 	b := &bench{ctx: ctx, d: d, in: in, attrs: attrs}
 	defer b.release()
-	out = o.run(b)
-	if b.err != nil {
-		return Tensor{}, fmt.Errorf("%s: %w", o.Name, b.err)
+	y := o.run(b)
+	if b.err == nil {
+		out = b.read(b.keep(y.Tensor), y.image)
 	}
-	return out, nil
+	return out, b.named(o.Name)
 }
 
-// RunOp runs a fixture of [KindOp] on a device and compares with its output.
-func RunOp(ctx context.Context, d *tensor.Device, f *Fixture) (Diff, error) {
+// Gradients runs the operator and its backward, for the gradient of its result,
+// and returns the result and the gradients of all inputs.
+func (o Operator) Gradients(ctx context.Context, d *tensor.Device, in map[string]Tensor, attrs map[string]float64, gradOut Tensor) (out Tensor, grads map[string]Tensor, err error) {
+	defer tensor.Catch(&err)
+	b := &bench{ctx: ctx, d: d, in: in, attrs: attrs, tape: &autograd.Tape{}, leaves: map[string]output{}, params: map[string]*tensor.Parameter{}}
+	defer b.release()
+	y := o.run(b)
+	if b.err != nil {
+		return Tensor{}, nil, b.named(o.Name)
+	}
+	out = b.read(b.keep(y.Tensor), y.image)
+	if len(gradOut.Data) != len(out.Data) {
+		return out, nil, fmt.Errorf("%s: the gradient has shape %v, the result %v", o.Name, gradOut.Shape, out.Shape)
+	}
+	dy := tensor.From(d, gradOut.Data, y.Shape()...)
+	if y.image {
+		s := gradOut.Shape
+		dy.Release()
+		dy = tensor.FromNCHW(d, gradOut.Data, s[0], s[1], s[2], s[3])
+	}
+	b.tape.BackwardFrom(y.Variable, dy)
+	grads = map[string]Tensor{}
+	for name, leaf := range b.leaves {
+		g := leaf.Grad()
+		if g == nil {
+			return out, nil, fmt.Errorf("%s: %s got no gradient", o.Name, name)
+		}
+		grads[name] = b.read(b.keep(g), leaf.image)
+	}
+	for name, p := range b.params {
+		g := b.read(p.Grad, false)
+		grads[name] = Tensor{in[name].Shape, g.Data}
+	}
+	b.splitModulation(grads)
+	return out, grads, b.named(o.Name)
+}
+
+// RunOp runs a fixture of [KindOp] on a device and compares: "out", and each
+// "grad.x" that it holds.
+func RunOp(ctx context.Context, d *tensor.Device, f *Fixture) (map[string]Diff, error) {
 	o, ok := LookupOperator(f.Op)
 	if !ok {
-		return Diff{}, fmt.Errorf("fixture %s: the device has no operator %q", f.Path, f.Op)
+		return nil, fmt.Errorf("fixture %s: the device has no operator %q", f.Path, f.Op)
 	}
-	want, err := f.Tensor("out")
+	want, err := f.needed("out", "grad_out")
 	if err != nil {
-		return Diff{}, err
+		return nil, err
 	}
-	got, err := o.Run(ctx, d, f.Under("in."), f.Attrs)
+	out, grads, err := o.Gradients(ctx, d, f.Under("in."), f.Attrs, want[1])
 	if err != nil {
-		return Diff{}, fmt.Errorf("fixture %s: %w", f.Path, err)
+		return nil, fmt.Errorf("fixture %s: %w", f.Path, err)
 	}
-	return Compare(got.Data, want.Data, got.Shape, want.Shape)
+	diffs := map[string]Diff{}
+	if diffs["out"], err = Compare(out.Data, want[0].Data, out.Shape, want[0].Shape); err != nil {
+		return nil, err
+	}
+	for name, w := range f.Under("grad.") {
+		g := grads[name]
+		if diffs["grad."+name], err = Compare(g.Data, w.Data, g.Shape, w.Shape); err != nil {
+			return nil, fmt.Errorf("fixture %s: grad.%s: %w", f.Path, name, err)
+		}
+	}
+	return diffs, nil
 }
 
 // Operators lists every operator of the device that the networks are made of, sorted
 // by name. Three are fused with what surrounds them, as fused.go describes.
 var Operators = []Operator{
-	{Name: "adaptive_avg_pool", run: func(b *bench) Tensor { return b.nchw(tensor.AdaptiveAvgPool(b.image("x"), b.integer("out"))) }},
-	{Name: "add", run: func(b *bench) Tensor { return b.plain(tensor.Add(b.rows("a"), b.rows("b"))) }},
-	{Name: "charbonnier_loss", run: func(b *bench) Tensor {
-		return b.plain(tensor.Loss{Type: tensor.CharbonnierLoss, Weight: 1, Eps: b.attr("eps")}.Apply(b.rows("a"), b.rows("b")))
+	{Name: "adaptive_avg_pool", run: func(b *bench) output { return b.nchw(autograd.AdaptiveAvgPool(b.image("x"), b.integer("out"))) }},
+	{Name: "add", run: func(b *bench) output { return b.plain(autograd.Add(b.rows("a"), b.rows("b"))) }},
+	{Name: "charbonnier_loss", run: func(b *bench) output {
+		return b.plain(autograd.Loss(tensor.Loss{Type: tensor.CharbonnierLoss, Weight: 1, Eps: b.attr("eps")}, b.rows("a"), b.rows("b")))
 	}},
-	{Name: "clamp", run: func(b *bench) Tensor {
-		return b.plain(tensor.Clamp(b.rows("x"), float32(b.attr("lo")), float32(b.attr("hi"))))
+	{Name: "clamp", run: func(b *bench) output {
+		return b.plain(autograd.Clamp(b.rows("x"), float32(b.attr("lo")), float32(b.attr("hi"))))
 	}},
-	{Name: "concat_channel", run: func(b *bench) Tensor { return b.nchw(tensor.Concat(b.image("a"), b.image("b"))) }},
-	{Name: "conv1x1", run: func(b *bench) Tensor {
-		return b.nchw(b.linear(tensor.LinearSpec{}).Apply(b.image("x"), tensor.Fused{}))
+	{Name: "concat_channel", run: func(b *bench) output { return b.nchw(autograd.Concat(b.image("a"), b.image("b"))) }},
+	{Name: "conv1x1", run: func(b *bench) output {
+		return b.nchw(autograd.Linear(b.linear(tensor.LinearSpec{}), b.image("x"), autograd.After{}))
 	}},
-	{Name: "conv3x3", run: func(b *bench) Tensor {
-		return b.nchw(b.linear(tensor.LinearSpec{Conv: true}).Conv3x3(b.image("x"), tensor.Conv{}))
+	{Name: "conv3x3", run: func(b *bench) output {
+		return b.nchw(autograd.Conv3x3(b.linear(tensor.LinearSpec{Conv: true}), b.image("x"), tensor.Conv{}, nil))
 	}},
-	{Name: "dwconv3x3", run: func(b *bench) Tensor {
-		return b.nchw(b.depthwise("w", "b", 1).Apply(b.image("x")))
+	{Name: "dwconv3x3", run: func(b *bench) output {
+		return b.nchw(autograd.Depthwise(b.depthwise("w", "b", 1), b.image("x")))
 	}},
 	{Name: "feedforward", run: runFeedForward, want: refFeedForward},
-	{Name: "gelu", run: func(b *bench) Tensor { return b.plain(tensor.Activate(b.rows("x"), tensor.GELU)) }},
-	{Name: "gelu_gate", run: func(b *bench) Tensor { return b.nchw(tensor.GELUGate(b.imageParts("x", 2))) }},
+	{Name: "gelu", run: func(b *bench) output { return b.plain(autograd.Activate(b.rows("x"), tensor.GELU)) }},
+	{Name: "gelu_gate", run: func(b *bench) output { return b.nchw(autograd.GELUGate(b.imageParts("x", 2))) }},
 	{Name: "him", run: runHIM, want: refHIM},
-	{Name: "l1_loss", run: func(b *bench) Tensor {
-		return b.plain(tensor.Loss{Type: tensor.L1Loss, Weight: 1}.Apply(b.rows("a"), b.rows("b")))
+	{Name: "l1_loss", run: func(b *bench) output {
+		return b.plain(autograd.Loss(tensor.Loss{Type: tensor.L1Loss, Weight: 1}, b.rows("a"), b.rows("b")))
 	}},
-	{Name: "l2_normalize", run: func(b *bench) Tensor { return b.plain(tensor.L2Normalize(b.rows("x"), float32(b.attr("eps")))) }},
-	{Name: "layernorm_channel", run: func(b *bench) Tensor {
-		return b.nchw(tensor.LayerNorm(b.image("x"), tensor.WithBias, b.parameter("w"), b.parameter("b")))
+	{Name: "l2_normalize", run: func(b *bench) output { return b.plain(autograd.L2Normalize(b.rows("x"), float32(b.attr("eps")))) }},
+	{Name: "layernorm_channel", run: func(b *bench) output {
+		return b.nchw(autograd.LayerNorm(b.image("x"), tensor.WithBias, b.parameter("w"), b.parameter("b")))
 	}},
-	{Name: "layernorm_channel_biasfree", run: func(b *bench) Tensor {
-		return b.nchw(tensor.LayerNorm(b.image("x"), tensor.BiasFree, b.parameter("w"), nil))
+	{Name: "layernorm_channel_biasfree", run: func(b *bench) output {
+		return b.nchw(autograd.LayerNorm(b.image("x"), tensor.BiasFree, b.parameter("w"), nil))
 	}},
-	{Name: "layernorm_last", run: func(b *bench) Tensor {
-		return b.plain(tensor.LayerNorm(b.rows("x"), tensor.WithBias, b.parameter("w"), b.parameter("b")))
+	{Name: "layernorm_last", run: func(b *bench) output {
+		return b.plain(autograd.LayerNorm(b.rows("x"), tensor.WithBias, b.parameter("w"), b.parameter("b")))
 	}},
-	{Name: "leaky_relu", run: func(b *bench) Tensor {
-		return b.plain(tensor.Activate(b.rows("x"), tensor.LeakyReLU(float32(b.attr("slope")))))
+	{Name: "leaky_relu", run: func(b *bench) output {
+		return b.plain(autograd.Activate(b.rows("x"), tensor.LeakyReLU(float32(b.attr("slope")))))
 	}},
-	{Name: "linear", run: func(b *bench) Tensor {
-		return b.plain(b.linear(tensor.LinearSpec{}).Apply(b.rows("x"), tensor.Fused{}))
+	{Name: "linear", run: func(b *bench) output {
+		return b.plain(autograd.Linear(b.linear(tensor.LinearSpec{}), b.rows("x"), autograd.After{}))
 	}},
-	{Name: "matmul_nn", run: func(b *bench) Tensor { return b.plain(tensor.MatMul(b.rows("a"), b.rows("b"), false, false)) }},
-	{Name: "matmul_nt", run: func(b *bench) Tensor { return b.plain(tensor.MatMul(b.rows("a"), b.rows("b"), false, true)) }},
-	{Name: "matmul_tn", run: func(b *bench) Tensor { return b.plain(tensor.MatMul(b.rows("a"), b.rows("b"), true, false)) }},
+	{Name: "matmul_nn", run: func(b *bench) output { return b.plain(autograd.MatMul(b.rows("a"), b.rows("b"), false, false)) }},
+	{Name: "matmul_nt", run: func(b *bench) output { return b.plain(autograd.MatMul(b.rows("a"), b.rows("b"), false, true)) }},
+	{Name: "matmul_tn", run: func(b *bench) output { return b.plain(autograd.MatMul(b.rows("a"), b.rows("b"), true, false)) }},
 	{Name: "mdta", run: runMDTA, want: refMDTA},
-	{Name: "mean", run: func(b *bench) Tensor { return b.plain(tensor.Mean(b.rows("x"))) }},
-	{Name: "mse_loss", run: func(b *bench) Tensor {
-		return b.plain(tensor.Loss{Type: tensor.MSELoss, Weight: 1}.Apply(b.rows("a"), b.rows("b")))
+	{Name: "mean", run: func(b *bench) output { return b.plain(autograd.Mean(b.rows("x"))) }},
+	{Name: "mse_loss", run: func(b *bench) output {
+		return b.plain(autograd.Loss(tensor.Loss{Type: tensor.MSELoss, Weight: 1}, b.rows("a"), b.rows("b")))
 	}},
-	{Name: "mul", run: func(b *bench) Tensor { return b.plain(tensor.Mul(b.rows("a"), b.rows("b"))) }},
-	{Name: "pixel_shuffle", run: func(b *bench) Tensor { return b.nchw(tensor.PixelShuffle(b.image("x"), b.integer("r"))) }},
-	{Name: "pixel_unshuffle", run: func(b *bench) Tensor { return b.nchw(tensor.PixelUnshuffle(b.integer("r"), b.image("x"))) }},
-	{Name: "reflect_pad_right_bottom", run: func(b *bench) Tensor {
-		return b.nchw(tensor.ReflectPad(b.image("x"), b.integer("right"), b.integer("bottom")))
+	{Name: "mul", run: func(b *bench) output { return b.plain(autograd.Mul(b.rows("a"), b.rows("b"))) }},
+	{Name: "pixel_shuffle", run: func(b *bench) output { return b.nchw(autograd.PixelShuffle(b.image("x"), b.integer("r"))) }},
+	{Name: "pixel_unshuffle", run: func(b *bench) output { return b.nchw(autograd.PixelUnshuffle(b.integer("r"), b.image("x"))) }},
+	{Name: "reflect_pad_right_bottom", run: func(b *bench) output {
+		return b.nchw(autograd.ReflectPad(b.image("x"), b.integer("right"), b.integer("bottom")))
 	}},
-	{Name: "scale_shift_channel", run: func(b *bench) Tensor {
-		return b.nchw(tensor.ScaleShift(b.image("x"), b.rows("k"), b.rows("s")))
+	{Name: "scale_shift_channel", run: func(b *bench) output {
+		return b.nchw(autograd.ScaleShift(b.image("x"), b.rows("k"), b.rows("s")))
 	}},
-	{Name: "softmax", run: func(b *bench) Tensor { return b.plain(tensor.Softmax(b.rows("x"))) }},
+	{Name: "softmax", run: func(b *bench) output { return b.plain(autograd.Softmax(b.rows("x"))) }},
 }
 
 // bench is one run of an operator: it converts between PyTorch's layout and the
@@ -133,12 +188,27 @@ type bench struct {
 	attrs    map[string]float64
 	releases []func()
 	err      error
+
+	// With gradients only.
+	tape   *autograd.Tape
+	leaves map[string]output
+	params map[string]*tensor.Parameter
 }
 
 func (b *bench) release() {
+	if b.tape != nil {
+		b.tape.Reset()
+	}
 	for _, f := range b.releases {
 		f()
 	}
+}
+
+func (b *bench) named(op string) error {
+	if b.err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", op, b.err)
 }
 
 func (b *bench) keep(t *tensor.Tensor) *tensor.Tensor {
@@ -155,16 +225,26 @@ func (b *bench) input(name string, axes int) Tensor {
 	return t
 }
 
+// variable is a leaf where gradients are wanted.
+func (b *bench) variable(name string, t *tensor.Tensor, image bool) *autograd.Variable {
+	if b.tape == nil {
+		return autograd.Constant(b.keep(t))
+	}
+	v := b.tape.Leaf(b.keep(t))
+	b.leaves[name] = output{v, image}
+	return v
+}
+
 // rows uploads an input as it is: its last axis are the channels.
-func (b *bench) rows(name string) *tensor.Tensor {
+func (b *bench) rows(name string) *autograd.Variable {
 	t := b.input(name, 1)
-	return b.keep(tensor.From(b.d, t.Data, t.Shape...))
+	return b.variable(name, tensor.From(b.d, t.Data, t.Shape...), false)
 }
 
 // image uploads an input [B, C, H, W].
-func (b *bench) image(name string) *tensor.Tensor { return b.imageParts(name, 1) }
+func (b *bench) image(name string) *autograd.Variable { return b.imageParts(name, 1) }
 
-func (b *bench) imageParts(name string, parts int) *tensor.Tensor {
+func (b *bench) imageParts(name string, parts int) *autograd.Variable {
 	t := b.input(name, 4)
 	n, c, h, w := t.Shape[0], t.Shape[1], t.Shape[2], t.Shape[3]
 	values := make([]float32, len(t.Data))
@@ -172,11 +252,11 @@ func (b *bench) imageParts(name string, parts int) *tensor.Tensor {
 		at := i / (h * w)
 		values[((at/c)*h*w+i%(h*w))*c+at%c] = v
 	}
-	x := b.keep(tensor.FromParts(b.d, values, parts, n, h, w, c))
+	x := tensor.FromParts(b.d, values, parts, n, h, w, c)
 	if b.d.Offload { // into host memory, where operators find images inside a network
-		x = b.keep(tensor.Activate(x, tensor.Activation{}))
+		x = tensor.Activate(b.keep(x), tensor.Activation{})
 	}
-	return x
+	return b.variable(name, x, true)
 }
 
 // parameter uploads an input as a parameter, or returns nil where it is absent.
@@ -185,20 +265,26 @@ func (b *bench) parameter(name string) *tensor.Parameter {
 	if !ok {
 		return nil
 	}
-	p := tensor.NewParameter(b.d, t.Data)
-	b.keep(p.Tensor)
-	return p
+	if b.tape == nil {
+		p := tensor.NewParameter(b.d, t.Data)
+		b.keep(p.Tensor)
+		return p
+	}
+	all := tensor.NewParameters(b.d, []tensor.ParameterSpec{{Name: name, Shape: t.Shape, Values: t.Data}})
+	b.releases = append(b.releases, all.Release)
+	b.params[name] = all.All()[0]
+	return b.params[name]
 }
 
 // linear packs the inputs w and b.
 func (b *bench) linear(s tensor.LinearSpec) *tensor.Linear {
-	return b.linearOf("w", "b", s)
+	return b.linearOf("w", "b", s, tensor.NewLinear)
 }
 
-func (b *bench) linearOf(weight, bias string, s tensor.LinearSpec) *tensor.Linear {
+func (b *bench) linearOf(weight, bias string, s tensor.LinearSpec, pack func(*tensor.Device, tensor.LinearSpec) *tensor.Linear) *tensor.Linear {
 	s.Out, s.In = b.size(weight, 0), b.size(weight, 1)
 	s.Weight, s.Bias = b.parameter(weight), b.parameter(bias)
-	l := tensor.NewLinear(b.d, s)
+	l := pack(b.d, s)
 	b.releases = append(b.releases, l.Release)
 	return l
 }
@@ -221,21 +307,19 @@ func (b *bench) attr(name string) float64 {
 
 func (b *bench) integer(name string) int { return int(b.attr(name)) }
 
-// plain reads a result as it is.
-func (b *bench) plain(t *tensor.Tensor) Tensor {
-	values, err := b.keep(t).Floats(b.ctx)
-	if b.err == nil {
-		b.err = err
-	}
-	return Tensor{t.Shape(), values}
-}
+// plain says that a result is to be read as it is, nchw that it is an image.
+func (b *bench) plain(v *autograd.Variable) output { return output{v, false} }
+func (b *bench) nchw(v *autograd.Variable) output  { return output{v, true} }
 
-// nchw reads a result [N, H, W, C] as [N, C, H, W].
-func (b *bench) nchw(t *tensor.Tensor) Tensor {
-	values, err := b.keep(t).NCHW(b.ctx)
+// read reads a tensor as it is, or an image [N, H, W, C] as [N, C, H, W].
+func (b *bench) read(t *tensor.Tensor, image bool) Tensor {
+	shape, read := t.Shape(), t.Floats
+	if image {
+		shape, read = []int{shape[0], shape[3], shape[1], shape[2]}, t.NCHW
+	}
+	values, err := read(b.ctx)
 	if b.err == nil {
 		b.err = err
 	}
-	s := t.Shape()
-	return Tensor{[]int{s[0], s[3], s[1], s[2]}, values}
+	return Tensor{shape, values}
 }

@@ -19,7 +19,10 @@ const (
 	OpTolerance       = 1e-5
 	ModuleTolerance   = 1e-5
 	NetworkTolerance  = 1e-4
+	GradientTolerance = 1e-4
 	scheduleTolerance = 1e-6
+
+	NetworkGradientTolerance = 1e-3 // PyTorch's own float32 reaches 2e-4
 )
 
 // Result is the outcome of one check.
@@ -64,7 +67,8 @@ func belongsToOther(path string) bool {
 	stem, isPhoto := strings.CutSuffix(path, ".png")
 	if isPhoto {
 		_, err := os.Stat(strings.TrimSuffix(stem, "_expected") + ".safetensors")
-		return err == nil
+		_, scored := os.Stat(filepath.Join(filepath.Dir(path), "metrics.json"))
+		return err == nil || scored == nil
 	}
 	return strings.EqualFold(filepath.Base(path), "README.md")
 }

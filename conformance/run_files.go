@@ -13,6 +13,7 @@ import (
 
 	"hidiff/hidiff"
 	"hidiff/hidiff/checkpoint"
+	"hidiff/trainer"
 )
 
 func (r *runner) file(path string) error {
@@ -22,6 +23,17 @@ func (r *runner) file(path string) error {
 	case ext == ".pth":
 		r.kind = "checkpoint"
 		return r.checkpoint(path)
+	case ext == ".state":
+		return r.resume(path)
+	case filepath.Base(path) == "lr_schedules.json":
+		return r.schedules(path)
+	case filepath.Base(path) == "metrics.json":
+		return r.metrics(path)
+	case ext == ".yml":
+		r.kind = "options"
+		_, err := trainer.Load(path, nil)
+		r.result("", Diff{}, 0, err)
+		return nil
 	case filepath.Base(path) == "parameters.json":
 		r.kind = "parameters"
 		return r.parameters(path)

@@ -1,13 +1,16 @@
 package conformance
 
 import (
+	"errors"
 	"fmt"
 	"iter"
 	"maps"
+	"math"
 	"path/filepath"
 	"slices"
 	"strings"
 
+	"hidiff/autograd"
 	"hidiff/conformance/ref"
 	"hidiff/hidiff"
 	"hidiff/hidiff/checkpoint"
@@ -23,9 +26,11 @@ func (r *runner) fixture(path string) error {
 	r.kind = string(f.Kind)
 	switch f.Kind {
 	case KindOp:
-		diff, err := RunOp(r.ctx, r.d, f)
-		r.result("", diff, OpTolerance, err)
-		return nil
+		diffs, err := RunOp(r.ctx, r.d, f)
+		for _, what := range slices.Sorted(maps.Keys(diffs)) {
+			r.result(what, diffs[what], toleranceOf(what, OpTolerance), nil)
+		}
+		return err
 	case KindOptim:
 		return r.optim(f)
 	case KindClipGradNorm:
@@ -36,6 +41,8 @@ func (r *runner) fixture(path string) error {
 		return r.network(f)
 	case KindEndToEnd:
 		return r.endToEnd(f)
+	case KindTraining:
+		return r.training(f)
 	}
 	return fmt.Errorf("%w: %s", ErrUnknownKind, f.Kind)
 }
@@ -48,6 +55,14 @@ func (r *runner) compareWith(f *Fixture, key string, got *tensor.Tensor, toleran
 		return
 	}
 	r.compare(key, got, ref.From(want.Data, want.Shape...), tolerance)
+}
+
+// toleranceOf is wider for gradients: they pass through more sums.
+func toleranceOf(what string, forward float64) float64 {
+	if what == "out" {
+		return forward
+	}
+	return GradientTolerance
 }
 
 // needed returns tensors of a fixture that must be there.
@@ -122,7 +137,9 @@ func (r *runner) clip(f *Fixture) error {
 	norm := tensor.GradNorm(g)
 	defer norm.Release()
 	r.compareWith(f, "norm", norm, optimTolerance)
-	coefficient := tensor.ClipCoefficient(norm, clipLimit)
+	skipped := tensor.New(r.d, 2)
+	defer skipped.Release()
+	coefficient := tensor.ClipCoefficient(norm, clipLimit, skipped, 1, false)
 	defer coefficient.Release()
 	scale, err := coefficient.Floats(r.ctx)
 	if err != nil {
@@ -145,17 +162,56 @@ func stateDict(tensors map[string]Tensor) *checkpoint.StateDict {
 }
 
 func (r *runner) module(f *Fixture) error {
-	in := map[string]*tensor.Tensor{}
+	m, err := hidiff.NewModule(r.d, f.Module, f.Options, stateDict(f.Under("param.")))
+	if err != nil {
+		return err
+	}
+	defer m.Release()
+	tape, in := &autograd.Tape{}, map[string]*autograd.Variable{}
+	defer tape.Reset()
 	for name, t := range f.Under("in.") {
-		in[name] = upload(r.d, t)
+		in[name] = tape.Leaf(upload(r.d, t))
 		defer in[name].Release()
 	}
-	out, err := hidiff.Module(r.d, f.Module, f.Options, stateDict(f.Under("param.")), in)
+	out, err := m.Forward(in)
 	if err != nil {
 		return err
 	}
 	defer out.Release()
-	r.compareWith(f, "out", out, ModuleTolerance)
+	r.compareWith(f, "out", out.Tensor, ModuleTolerance)
+	dy, err := f.Tensor("grad_out")
+	if err != nil {
+		return err
+	}
+	tape.BackwardFrom(out, upload(r.d, dy))
+	for _, name := range slices.Sorted(maps.Keys(f.Under("grad."))) {
+		g := in[name].Grad()
+		if g == nil {
+			r.result("grad."+name, Diff{}, 0, errors.New("there is no gradient"))
+			continue
+		}
+		r.compareWith(f, "grad."+name, g, GradientTolerance)
+		g.Release()
+	}
+	return r.gradients(m.Parameters, func(name string, got []float32) {
+		want, err := f.Tensor("param_grad." + name)
+		var diff Diff
+		if err == nil {
+			diff, err = Compare(got, want.Data, []int{len(got)}, []int{elementsOf(want.Shape)})
+		}
+		r.result("param_grad."+name, diff, GradientTolerance, err)
+	})
+}
+
+// gradients reads the gradients of all parameters and calls f for each.
+func (r *runner) gradients(p *tensor.Parameters, f func(name string, got []float32)) error {
+	flat, err := p.Grads.Floats(r.ctx)
+	if err != nil {
+		return err
+	}
+	for i := range p.All() {
+		f(p.Spec(i).Name, p.Slice(flat, i))
+	}
 	return nil
 }
 
@@ -194,7 +250,52 @@ func (r *runner) network(f *Fixture) error {
 	for what, t := range stages(r.d, n, in[0], in[1], in[2]) {
 		r.compareWith(f, what, t, NetworkTolerance)
 	}
-	return nil
+	return r.networkGradients(f, in[0], in[1])
+}
+
+// networkGradients checks stage one's loss and its gradients: all of them under s1.grad.,
+// or of each, under s1.gradsum., its norm and the values at the file's picks.
+func (r *runner) networkGradients(f *Fixture, lq, gt Tensor) error {
+	t, err := hidiff.NewTraining(r.d, f.Config, hidiff.FillWeights(f.Config, f.fill).Nets, hidiff.TrainingOptions{
+		Stage: 1, Pixel: tensor.Loss{Type: tensor.L1Loss, Weight: 1},
+	})
+	if err != nil {
+		return err
+	}
+	defer t.Release()
+	blurry, sharp := upload(r.d, lq), upload(r.d, gt)
+	defer blurry.Release()
+	defer sharp.Release()
+	tape := &autograd.Tape{Checkpointing: len(f.Picks) > 0} // of the large ones
+	loss := t.LossFrom(tape, blurry, sharp, nil)[0]
+	defer loss.Release()
+	r.compareWith(f, "s1.loss", loss.Tensor, NetworkTolerance)
+	tape.Backward(1, loss)
+	whole, sums := f.Under("s1.grad."), f.Under("s1.gradsum.")
+	if len(whole)+len(sums) != len(t.Parameters().All()) {
+		return fmt.Errorf("the file has gradients of %d parameters, the networks have %d", len(whole)+len(sums), len(t.Parameters().All()))
+	}
+	return r.gradients(t.Parameters(), func(name string, got []float32) {
+		want, ok := whole[name]
+		if !ok {
+			want, got = sums[name], summary(got, f.Picks[name])
+		}
+		diff, err := Compare(got, want.Data, []int{len(got)}, []int{len(want.Data)})
+		r.result("s1.grad."+name, diff, NetworkGradientTolerance, err)
+	})
+}
+
+// summary is the norm of a gradient and some of its values.
+func summary(g []float32, picks []int) []float32 {
+	var sum float64
+	for _, v := range g {
+		sum += float64(v) * float64(v)
+	}
+	out := []float32{float32(math.Sqrt(sum))}
+	for _, p := range picks {
+		out = append(out, g[p])
+	}
+	return out
 }
 
 // stages runs both stages, and yields what they compute by the fixtures' names.

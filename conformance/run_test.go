@@ -48,7 +48,7 @@ func TestSharedFixtures(t *testing.T) {
 	if _, err := os.Stat(shared); err != nil {
 		t.Skip("no folder ../shared/fixtures beside the repository")
 	}
-	for _, folder := range []string{"ops", "modules", "networks", "end_to_end", "checkpoints"} {
+	for _, folder := range []string{"ops", "modules", "networks", "end_to_end", "checkpoints", "training"} {
 		t.Run(folder, func(t *testing.T) {
 			results, err := runAll(t, t.Context(), filepath.Join(shared, folder))
 			require.NotEmpty(t, requirePass(t, results))

@@ -1,7 +1,9 @@
 package hidiff
 
 import (
-	"hidiff/hidiff/checkpoint"
+	"math"
+
+	"hidiff/autograd"
 	"hidiff/tensor"
 )
 
@@ -16,6 +18,7 @@ type denoiser struct {
 	// The first layer sees noise, time and condition side by side. Its columns
 	// for the condition act once, those for the time are a bias per step.
 	condition *tensor.Linear
+	time      *tensor.StepBias
 	first     []*tensor.Linear // by step
 	act       tensor.Activation
 	mixers    []*mixer         // denoising
@@ -23,47 +26,38 @@ type denoiser struct {
 	final     *tensor.Linear   // denoising
 }
 
-func newDenoiser(d *tensor.Device, c DenoiserConfig, diffusion DiffusionConfig, state *checkpoint.StateDict) (*denoiser, error) {
+func newDenoiser(l loader, c DenoiserConfig, diffusion DiffusionConfig) (*denoiser, error) {
 	schedule, err := NewSchedule(diffusion)
 	if err != nil {
 		return nil, err
 	}
+	d := l.d
 	n := &denoiser{d: d, schedule: schedule, ldm: diffusion.ApplyLDM}
-	l := newLoader(d, state)
 	defer l.done()
 	pack := func(s tensor.LinearSpec) *tensor.Linear { return own(&n.mine, tensor.NewLinear(d, s)) }
 
-	var in, out, row, xAt, cAt, timeAt, timeColumns int
+	var in, out, row, xAt, cAt int
 	var name string
-	scale := float32(1)
-	if c.Type == "denoising" {
+	time := &tensor.StepBias{Factor: 1}
+	if c.Type == Denoising {
 		in, out, name, n.act = c.InChannel, c.InnerChannel, "first_layer.0", tensor.LeakyReLU(0.2)
-		row, xAt, timeAt, cAt, timeColumns = 3*in, 0, in, 2*in, in
-		scale = l.values("time_mlp")[0]
+		row, xAt, cAt = 3*in, 0, 2*in
+		time.From, time.Columns, time.TimeMLP = in, in, l.keep("time_mlp", &n.mine)
 	} else {
 		in, out, name, n.act = 4*c.NFeats, 4*c.NFeats, "resmlp.0", tensor.LeakyReLU(0.1)
-		row, cAt, timeAt, xAt, timeColumns = 2*in+1, 0, in, in+1, 1
-		scale = 1 / float32(10*c.Timesteps)
+		row, cAt, xAt = 2*in+1, 0, in+1
+		time.From, time.Columns, time.Factor = in, 1, 1/float32(10*c.Timesteps)
 	}
-	spec := l.linear(name, out, in, tensor.LinearSpec{Row: row})
-	spec.From = cAt
-	n.condition = pack(spec)
-	weight := l.values(name + ".weight")
-	for t := range diffusion.Timesteps {
-		bias := make([]float32, out)
-		for o := range bias {
-			var sum float64
-			for i := range timeColumns {
-				sum += float64(weight[o*row+timeAt+i])
-			}
-			bias[o] = float32(sum * float64(scale) * n.time(t))
-		}
-		b := tensor.NewParameter(d, bias)
-		spec.From, spec.Bias = xAt, b
-		n.first = append(n.first, pack(spec))
-		b.Release()
+	if !n.ldm {
+		time.First = 1 // the network is told t+1, or t itself in the latent variant
 	}
-	if c.Type == "denoising" {
+	time.Weight, time.Out, time.Row = l.keep(name+".weight", &n.mine), out, row
+	n.time = own(&n.mine, time)
+	n.condition = pack(tensor.LinearSpec{Out: out, In: in, From: cAt, Row: row, Weight: time.Weight, Bias: l.optional(name + ".bias")})
+	for _, bias := range time.Steps(diffusion.Timesteps) {
+		n.first = append(n.first, pack(tensor.LinearSpec{Out: out, In: in, From: xAt, Row: row, Weight: time.Weight, Bias: bias}))
+	}
+	if c.Type == Denoising {
 		for i := range c.BlockNum - 2 {
 			n.mixers = append(n.mixers, newMixer(l.at("blocks.%d.0", i), out, int(c.ChannelExpansion*float64(out)), &n.mine))
 		}
@@ -76,27 +70,16 @@ func newDenoiser(d *tensor.Device, c DenoiserConfig, diffusion DiffusionConfig, 
 	return n, nil
 }
 
-func (n *denoiser) release() { n.mine.release() }
-
-// time is what step t tells the network: t+1, or t itself in the latent
-// variant.
-func (n *denoiser) time(t int) float64 {
-	if n.ldm {
-		return float64(t)
-	}
-	return float64(t + 1)
-}
-
 // base is the condition's share of the first layer, the same at every step.
-func (n *denoiser) base(c *tensor.Tensor) *tensor.Tensor {
-	return n.condition.Apply(c, tensor.Fused{})
+func (n *denoiser) base(c *autograd.Variable) *autograd.Variable {
+	return autograd.Linear(n.condition, c, autograd.After{})
 }
 
 // forward evaluates the network at step t for x [N, tokens, 4*embed_dim]. last
 // is fused behind the last layer's activation.
-func (n *denoiser) forward(x, base *tensor.Tensor, t int, last tensor.Fused) *tensor.Tensor {
-	h := n.first[t].Apply(x, tensor.Fused{Residual: base, Post: n.act})
-	next := func(y *tensor.Tensor) {
+func (n *denoiser) forward(x, base *autograd.Variable, t int, last autograd.After) *autograd.Variable {
+	h := autograd.Linear(n.first[t], x, autograd.After{Residual: base, Post: n.act})
+	next := func(y *autograd.Variable) {
 		h.Release()
 		h = y
 	}
@@ -104,37 +87,50 @@ func (n *denoiser) forward(x, base *tensor.Tensor, t int, last tensor.Fused) *te
 		next(m.forward(h, tensor.GELU))
 	}
 	for i, layer := range n.layers {
-		f := tensor.Fused{}
+		after := autograd.After{}
 		if i == len(n.layers)-1 {
-			f = last
+			after = last
 		}
-		f.Act = n.act
-		next(layer.Apply(h, f))
+		after.Act = n.act
+		next(autograd.Linear(layer, h, after))
 	}
 	if n.final != nil {
 		last.Act = tensor.GELU
-		next(n.final.Apply(h, last))
+		next(autograd.Linear(n.final, h, last))
 	}
 	return h
 }
 
 // sample runs all reverse steps from noise [N, tokens, 4*embed_dim] and returns
 // the prior.
-func (n *denoiser) sample(noise, condition *tensor.Tensor) *tensor.Tensor {
+func (n *denoiser) sample(noise, condition *autograd.Variable) *autograd.Variable {
+	autograd.StepBias(n.time, condition)
 	base := n.base(condition)
 	defer base.Release()
 	s := n.schedule
-	x := noise
+	x := noise.Keep()
 	for t := len(n.first) - 1; t >= 0; t-- {
-		y := n.forward(x, base, t, tensor.Fused{Residual: x, Reverse: &tensor.Reverse{
+		y := n.forward(x, base, t, autograd.After{Residual: x, Reverse: &tensor.Reverse{
 			PredictsNoise: !n.ldm,
 			Recip:         s.SqrtRecipAlphasCumprod[t], Recipm1: s.SqrtRecipm1AlphasCumprod[t],
 			Coef1: s.PosteriorMeanCoef1[t], Coef2: s.PosteriorMeanCoef2[t],
 		}})
-		if x != noise {
-			x.Release()
-		}
+		x.Release()
 		x = y
 	}
 	return x
+}
+
+// start is the sample that training begins from: the oracle prior z under
+// noise. The released code passes ᾱ where the noise-predicting variant's
+// formula has its root.
+func (n *denoiser) start(z, noise *autograd.Variable) *autograd.Variable {
+	s := n.schedule
+	last := len(n.first) - 1
+	keep, add := s.SqrtAlphasCumprod[last], s.SqrtOneMinusAlphasCumprod[last]
+	if !n.ldm {
+		keep = s.AlphasCumprod[last]
+		add = float32(math.Sqrt(1 - float64(keep)*float64(keep)))
+	}
+	return autograd.Blend(z, noise, keep, add)
 }

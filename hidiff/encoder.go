@@ -1,7 +1,7 @@
 package hidiff
 
 import (
-	"hidiff/hidiff/checkpoint"
+	"hidiff/autograd"
 	"hidiff/tensor"
 )
 
@@ -19,9 +19,9 @@ type encoder struct {
 	end    *tensor.Linear
 }
 
-func newEncoder(d *tensor.Device, c EncoderConfig, state *checkpoint.StateDict) *encoder {
+func newEncoder(l loader, c EncoderConfig) *encoder {
+	d := l.d
 	e := &encoder{cfg: c}
-	l := newLoader(d, state)
 	defer l.done()
 	pack := func(s tensor.LinearSpec) *tensor.Linear { return own(&e.mine, tensor.NewLinear(d, s)) }
 	dim := c.EmbedDim
@@ -44,17 +44,15 @@ func newEncoder(d *tensor.Device, c EncoderConfig, state *checkpoint.StateDict) 
 	return e
 }
 
-func (e *encoder) release() { e.mine.release() }
-
 // forward encodes images [N, H, W, 3], the sharp one first if there are two,
 // into tokens [N, group², 4*embed_dim].
-func (e *encoder) forward(images ...*tensor.Tensor) *tensor.Tensor {
-	small := tensor.PixelUnshuffle(4, images...)
-	x := e.first.Conv3x3(small, tensor.Conv{Act: e.act})
+func (e *encoder) forward(images ...*autograd.Variable) *autograd.Variable {
+	small := autograd.PixelUnshuffle(4, images...)
+	x := autograd.Conv3x3(e.first, small, tensor.Conv{Act: e.act}, nil)
 	small.Release()
 	for _, b := range e.blocks {
-		h := b[0].Conv3x3(x, tensor.Conv{Act: e.act})
-		y := b[1].Conv3x3(h, tensor.Conv{Residual: x})
+		h := autograd.Conv3x3(b[0], x, tensor.Conv{Act: e.act}, nil)
+		y := autograd.Conv3x3(b[1], h, tensor.Conv{}, x)
 		h.Release()
 		x.Release()
 		x = y
@@ -64,18 +62,18 @@ func (e *encoder) forward(images ...*tensor.Tensor) *tensor.Tensor {
 		if len(e.last) > 1 {
 			c.Act = e.act
 		}
-		y := conv.Conv3x3(x, c)
+		y := autograd.Conv3x3(conv, x, c, nil)
 		x.Release()
 		x = y
 	}
-	pooled := tensor.AdaptiveAvgPool(x, e.cfg.Group)
+	pooled := autograd.AdaptiveAvgPool(x, e.cfg.Group)
 	x.Release()
 	shape := pooled.Shape()
-	tokens := pooled.Reshape(shape[0], shape[1]*shape[2], shape[3])
+	tokens := autograd.Reshape(pooled, shape[0], shape[1]*shape[2], shape[3])
 	pooled.Release()
 	mixed := e.mixer.forward(tokens, tensor.Activation{})
 	tokens.Release()
-	z := e.end.Apply(mixed, tensor.Fused{Act: e.act})
+	z := autograd.Linear(e.end, mixed, autograd.After{Act: e.act})
 	mixed.Release()
 	return z
 }
@@ -105,10 +103,10 @@ func newMixer(l loader, width, hidden int, mine *owned) *mixer {
 }
 
 // forward returns post(mixer(x)), a new tensor.
-func (m *mixer) forward(x *tensor.Tensor, post tensor.Activation) *tensor.Tensor {
-	h := tensor.PatchMixer(x, m.gamma, m.beta, m.patch[0], m.patch[1], m.patch[2], m.patch[3])
-	wide := m.wide.Apply(h, tensor.Fused{Act: tensor.GELU})
-	y := m.narrow.Apply(wide, tensor.Fused{Residual: h, Post: post})
+func (m *mixer) forward(x *autograd.Variable, post tensor.Activation) *autograd.Variable {
+	h := autograd.PatchMixer(x, m.gamma, m.beta, m.patch[0], m.patch[1], m.patch[2], m.patch[3])
+	wide := autograd.Linear(m.wide, h, autograd.After{Act: tensor.GELU})
+	y := autograd.Linear(m.narrow, wide, autograd.After{Residual: h, Post: post})
 	wide.Release()
 	h.Release()
 	return y

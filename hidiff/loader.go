@@ -7,13 +7,15 @@ import (
 	"hidiff/tensor"
 )
 
-// loader uploads a network's parameters while its layers are built. What only
-// serves packing is released by done.
+// loader gives a network's parameters while its layers are built. It uploads
+// them, and done releases what only served packing; those of a network that is
+// trained are there already, and stay.
 type loader struct {
-	d      *tensor.Device
-	state  *checkpoint.StateDict
-	prefix string
-	uses   *[]*tensor.Parameter
+	d       *tensor.Device
+	state   *checkpoint.StateDict
+	prefix  string
+	uses    *[]*tensor.Parameter
+	trained map[string]*tensor.Parameter // by name; nil for a frozen network
 }
 
 func newLoader(d *tensor.Device, state *checkpoint.StateDict) loader {
@@ -40,12 +42,18 @@ func (l loader) values(name string) []float32 {
 }
 
 func (l loader) has(name string) bool {
+	if l.trained != nil {
+		return l.trained[l.prefix+name] != nil
+	}
 	_, ok := l.state.Get(l.prefix + name)
 	return ok
 }
 
-// param uploads a parameter until done.
+// param gives a parameter until done.
 func (l loader) param(name string) *tensor.Parameter {
+	if l.trained != nil {
+		return l.trained[l.prefix+name]
+	}
 	p := tensor.NewParameter(l.d, l.values(name))
 	*l.uses = append(*l.uses, p)
 	return p
@@ -59,8 +67,11 @@ func (l loader) optional(name string) *tensor.Parameter {
 	return l.param(name)
 }
 
-// keep uploads a parameter that the caller owns; nil where there is none.
+// keep gives a parameter that outlives done; nil where there is none.
 func (l loader) keep(name string, owner *owned) *tensor.Parameter {
+	if l.trained != nil {
+		return l.trained[l.prefix+name]
+	}
 	if !l.has(name) {
 		return nil
 	}
@@ -82,14 +93,24 @@ func own[T interface{ Release() }](o *owned, v T) T {
 	return v
 }
 
-func (o *owned) release() {
+// Release frees it all.
+func (o *owned) Release() {
 	for _, v := range *o {
 		v.Release()
 	}
 	*o = nil
 }
 
-// linear packs the Linear or 1x1 convolution called name.
+// Repack packs again what was packed from parameters.
+func (o *owned) Repack() {
+	for _, v := range *o {
+		if p, ok := v.(interface{ Repack() }); ok {
+			p.Repack()
+		}
+	}
+}
+
+// linear describes the Linear or 1x1 convolution called name.
 func (l loader) linear(name string, out, in int, s tensor.LinearSpec) tensor.LinearSpec {
 	s.Out, s.In = out, in
 	s.Weight, s.Bias = l.param(name+".weight"), l.optional(name+".bias")

@@ -184,14 +184,19 @@ func (c Config) priorLen() int { return c.G.Group * c.G.Group * 4 * c.G.EmbedDim
 
 // normal draws n standard normal values that depend on seed and name alone.
 func normal(seed uint64, name string, n int) []float32 {
-	h := fnv.New64a()
-	h.Write([]byte(name))
-	r := rand.New(rand.NewPCG(seed, h.Sum64()))
+	r := stream(seed, name)
 	out := make([]float32, n)
 	for i := range out {
 		out[i] = float32(r.NormFloat64())
 	}
 	return out
+}
+
+// stream is a generator of its own for each seed and name.
+func stream(seed uint64, name string) *rand.Rand {
+	h := fnv.New64a()
+	h.Write([]byte(name))
+	return rand.New(rand.NewPCG(seed, h.Sum64()))
 }
 
 // freeMemory guesses how much of the host's memory is free.

@@ -4,133 +4,197 @@ import (
 	"encoding/json"
 	"fmt"
 
+	"hidiff/autograd"
 	"hidiff/hidiff/checkpoint"
 	"hidiff/tensor"
 )
 
-// Module runs one building block by the class name and constructor options
+// Module is one building block of the released code by itself, with parameters
+// that can be trained. It is for conformance and experiments.
+type Module struct {
+	Parameters *tensor.Parameters
+	forward    func(in map[string]*autograd.Variable) *autograd.Variable
+	mine       owned
+}
+
+// NewModule makes a building block by the class name and constructor options
 // (JSON) of the released code: Attention, FeedForward, TransformerBlock, HIM,
 // BasicLayer, Downsample, Upsample, latent_encoder_gelu, latent_encoder_lrelu,
-// denoising or simple_denoise, with their own state dict. Inputs and the
-// output carry the released code's argument names; images are [N, H, W, C].
-// It is for conformance and experiments.
-func Module(d *tensor.Device, class string, options []byte, state *checkpoint.StateDict, in map[string]*tensor.Tensor) (out *tensor.Tensor, err error) {
+// denoising or simple_denoise, with its own state dict.
+func NewModule(d *tensor.Device, class string, options []byte, state *checkpoint.StateDict) (m *Module, err error) {
 	defer tensor.Catch(&err)
-	var o struct {
-		Dim      int     `json:"dim"`
-		Heads    int     `json:"num_heads"`
-		Factor   float64 `json:"ffn_expansion_factor"`
-		Bias     bool    `json:"bias"`
-		Norm     string  `json:"LayerNorm_type"`
-		EmbedDim int     `json:"embed_dim"`
-		Group    int     `json:"group"`
-		Blocks   int     `json:"num_blocks"`
-		Features int     `json:"n_feat"`
-		Time     int     `json:"time"`
-	}
+	var o moduleOptions
 	if err := json.Unmarshal(options, &o); err != nil {
 		return nil, fmt.Errorf("module %s: %w", class, err)
 	}
-	var mine owned
-	defer mine.release()
-	l := newLoader(d, state)
-	defer l.done()
+	var specs []tensor.ParameterSpec
+	for name, a := range state.All() {
+		specs = append(specs, tensor.ParameterSpec{Name: name, Shape: a.Shape, Values: a.Float32s()})
+	}
+	m = &Module{Parameters: tensor.NewParameters(d, specs)}
+	l := newLoader(d, nil)
+	l.trained = map[string]*tensor.Parameter{}
+	for _, p := range m.Parameters.All() {
+		l.trained[o.prefix(class)+p.Name] = p
+	}
+	m.forward, err = m.build(l, class, options, o)
+	return m, err
+}
+
+// Forward runs the module. Inputs carry the released code's argument names;
+// images are [N, H, W, C].
+func (m *Module) Forward(in map[string]*autograd.Variable) (out *autograd.Variable, err error) {
+	defer tensor.Catch(&err)
+	return m.forward(in), nil
+}
+
+// Release frees the module and its parameters.
+func (m *Module) Release() {
+	m.mine.Release()
+	m.Parameters.Release()
+}
+
+// moduleOptions are what the constructors of transformer parts take, and the
+// time that a denoiser is told.
+type moduleOptions struct {
+	Dim      int     `json:"dim"`
+	Heads    int     `json:"num_heads"`
+	Factor   float64 `json:"ffn_expansion_factor"`
+	Bias     bool    `json:"bias"`
+	Norm     string  `json:"LayerNorm_type"`
+	EmbedDim int     `json:"embed_dim"`
+	Group    int     `json:"group"`
+	Blocks   int     `json:"num_blocks"`
+	Features int     `json:"n_feat"`
+	Time     int     `json:"time"`
+}
+
+// prefix is where the module's parameters are in the smallest part of the
+// Transformer that we build by itself.
+func (o moduleOptions) prefix(class string) string {
+	switch class {
+	case "TransformerBlock":
+		return "blocks.0."
+	case "HIM":
+		return "him."
+	}
+	return ""
+}
+
+type inputs = map[string]*autograd.Variable
+
+func (m *Module) build(l loader, class string, options []byte, o moduleOptions) (forward func(in inputs) *autograd.Variable, err error) {
 	c := TransformerConfig{Dim: o.Dim, FFNExpansionFactor: o.Factor, Bias: o.Bias, LayerNormType: o.Norm, EmbedDim: o.EmbedDim}
+	pack := func(s tensor.LinearSpec) *tensor.Linear { return own(&m.mine, tensor.NewLinear(l.d, s)) }
 	switch class {
 	case "Attention", "FeedForward":
-		return branch(l, class, c, o.Heads, o.Group == 1, in["x"], in["prior"], &mine), nil
+		return m.branch(l, class, c, o), nil
 	case "BasicLayer":
-		return guided(newBasicLayer(l, c, o.Dim, o.Heads, o.Blocks, o.Group, &mine), in["x"], in["prior"], &mine), nil
+		return m.guided(newBasicLayer(l, c, o.Dim, o.Heads, o.Blocks, o.Group, &m.mine)), nil
 	case "TransformerBlock":
-		l.state = prefixed(state, "blocks.0.")
 		if o.Group == 1 {
-			return guided(newBasicLayer(l, c, o.Dim, o.Heads, 1, 1, &mine), in["x"], in["prior"], &mine), nil
+			return m.guided(newBasicLayer(l, c, o.Dim, o.Heads, 1, 1, &m.mine)), nil
 		}
-		return newBlock(l.at("blocks.0"), c, o.Dim, o.Heads, 0, false, &mine).forward(in["x"].Clone(), nil), nil
+		block := newBlock(l.at("blocks.0"), c, o.Dim, o.Heads, nil, &m.mine)
+		return func(in inputs) *autograd.Variable { return block.forward(in["x"].Keep(), nil) }, nil
 	case "HIM":
-		l.state = prefixed(state, "him.")
-		return guided(newBasicLayer(l, c, o.Dim, o.Heads, 0, 2, &mine), in["x"], in["prior"], &mine), nil
+		return m.guided(newBasicLayer(l, c, o.Dim, o.Heads, 0, 2, &m.mine)), nil
 	case "Downsample":
-		conv := own(&mine, tensor.NewLinear(d, l.conv("body.0", o.Features/2, o.Features)))
-		return conv.Conv3x3(in["x"], tensor.Conv{Store: tensor.Unshuffled}), nil
+		conv := pack(l.conv("body.0", o.Features/2, o.Features))
+		return func(in inputs) *autograd.Variable {
+			return autograd.Conv3x3(conv, in["x"], tensor.Conv{Store: tensor.Unshuffled}, nil)
+		}, nil
 	case "Upsample":
 		s := l.conv("body.0", 2*o.Features, o.Features)
 		s.Shuffle = 2
-		return own(&mine, tensor.NewLinear(d, s)).Conv3x3(in["x"], tensor.Conv{Store: tensor.Shuffled}), nil
+		conv := pack(s)
+		return func(in inputs) *autograd.Variable {
+			return autograd.Conv3x3(conv, in["x"], tensor.Conv{Store: tensor.Shuffled}, nil)
+		}, nil
 	case LatentEncoderGELU, LatentEncoderLReLU:
 		var c EncoderConfig
 		if err := c.decode(class, options); err != nil {
 			return nil, err
 		}
-		e := newEncoder(d, c, state)
-		defer e.release()
-		if gt := in["gt"]; gt != nil {
-			return e.forward(gt, in["inp_img"]), nil
-		}
-		return e.forward(in["inp_img"]), nil
+		e := newEncoder(l, c)
+		m.mine = append(m.mine, &e.mine)
+		return func(in inputs) *autograd.Variable {
+			if gt := in["gt"]; gt != nil {
+				return e.forward(gt, in["inp_img"])
+			}
+			return e.forward(in["inp_img"])
+		}, nil
 	case Denoising, SimpleDenoise:
-		return denoise(d, class, options, o.Time, state, in)
+		return m.denoiser(l, class, options, o.Time)
 	}
 	return nil, fmt.Errorf("unknown module %q", class)
 }
 
 // guided runs a layer by itself.
-func guided(layer *basicLayer, x, prior *tensor.Tensor, mine *owned) *tensor.Tensor {
+func (m *Module) guided(layer *basicLayer) func(inputs) *autograd.Variable {
 	var kv kvStack
 	kv.add(layer)
-	kv.pack(x.Device(), mine)
-	g := kv.guide(prior)
-	defer g.release()
-	return layer.forward(x.Clone(), g)
+	kv.pack(m.Parameters.Values.Device(), &m.mine)
+	return func(in inputs) *autograd.Variable {
+		g := kv.guide(in["prior"])
+		defer g.release()
+		return layer.forward(in["x"].Keep(), g)
+	}
 }
 
 // branch runs an attention or feed-forward branch by itself: without the
 // LayerNorm before and the residual after it.
-func branch(l loader, class string, c TransformerConfig, heads int, modulated bool, x, prior *tensor.Tensor, mine *owned) *tensor.Tensor {
-	var modulation *tensor.Tensor
-	if modulated {
-		w := append(l.values("ln1.weight"), l.values("ln2.weight")...)
-		b := append(l.values("ln1.bias"), l.values("ln2.bias")...)
-		lin := own(mine, tensor.NewLinear(l.d, tensor.LinearSpec{
-			Out: 2 * c.Dim, In: 4 * c.EmbedDim, OutParts: 2,
-			Weight: own(mine, tensor.NewParameter(l.d, w)), Bias: own(mine, tensor.NewParameter(l.d, b)),
-		}))
-		modulation = own(mine, lin.Apply(prior, tensor.Fused{}))
+func (m *Module) branch(l loader, class string, c TransformerConfig, o moduleOptions) func(inputs) *autograd.Variable {
+	var stack *tensor.Linear
+	at := []int{0, 0}
+	if o.Group == 1 {
+		var specs []tensor.LinearSpec
+		for _, name := range []string{"ln1", "ln2"} {
+			specs = append(specs, l.linear(name, c.Dim, 4*c.EmbedDim, tensor.LinearSpec{}))
+		}
+		stack, at = tensor.NewLinearStack(l.d, specs)
+		own(&m.mine, stack)
 	}
-	var y *tensor.Tensor
+	linear := func(name string, out, parts int) *tensor.Linear {
+		s := l.linear(name, out, c.Dim, tensor.LinearSpec{OutParts: parts, ScaleAt: at[0], ShiftAt: at[1]})
+		if stack == nil {
+			return own(&m.mine, tensor.NewLinear(l.d, s))
+		}
+		return own(&m.mine, tensor.NewModulatedLinear(l.d, s))
+	}
+	depthwise := func(name string, channels, parts int) *tensor.Depthwise {
+		return own(&m.mine, tensor.NewDepthwise(l.d, channels, parts, l.param(name+".weight"), l.optional(name+".bias")))
+	}
+	var run func(x, modulation *autograd.Variable) *autograd.Variable
 	if class == "Attention" {
-		s := l.linear("qkv", 3*c.Dim, c.Dim, tensor.LinearSpec{OutParts: 3 * heads, Modulation: modulation, ShiftAt: (c.Dim + 3) / 4 * 4})
-		y = (&tensor.Attention{
-			Heads: heads, QKV: own(mine, tensor.NewLinear(l.d, s)),
-			Depth:       own(mine, tensor.NewDepthwise(l.d, 3*c.Dim, 3*heads, l.param("qkv_dwconv.weight"), l.optional("qkv_dwconv.bias"))),
+		a := &tensor.Attention{
+			Heads: o.Heads, QKV: linear("qkv", 3*c.Dim, 3*o.Heads), Depth: depthwise("qkv_dwconv", 3*c.Dim, 3*o.Heads),
 			Temperature: l.param("temperature"), Out: l.param("project_out.weight"), OutBias: l.optional("project_out.bias"),
-		}).Apply(x, false)
+		}
+		run = func(x, modulation *autograd.Variable) *autograd.Variable { return autograd.Attention(a, x, modulation) }
 	} else {
 		hidden := c.Hidden(c.Dim)
-		s := l.linear("project_in", 2*hidden, c.Dim, tensor.LinearSpec{OutParts: 2, Modulation: modulation, ShiftAt: (c.Dim + 3) / 4 * 4})
-		y = (&tensor.FeedForward{
-			In:    own(mine, tensor.NewLinear(l.d, s)),
-			Depth: own(mine, tensor.NewDepthwise(l.d, 2*hidden, 2, l.param("dwconv.weight"), l.optional("dwconv.bias"))),
-			Out:   own(mine, tensor.NewLinear(l.d, l.linear("project_out", c.Dim, hidden, tensor.LinearSpec{}))),
-		}).Apply(x)
+		f := &tensor.FeedForward{
+			In: linear("project_in", 2*hidden, 2), Depth: depthwise("dwconv", 2*hidden, 2),
+			Out: own(&m.mine, tensor.NewLinear(l.d, l.linear("project_out", c.Dim, hidden, tensor.LinearSpec{}))),
+		}
+		run = func(x, modulation *autograd.Variable) *autograd.Variable {
+			return autograd.FeedForward(f, x, modulation)
+		}
 	}
-	// The branch without its residual.
-	negative := tensor.ScaleShift(x, constant(x, -1, mine), constant(x, 0, mine))
-	defer negative.Release()
-	defer y.Release()
-	return tensor.Add(y, negative)
+	return func(in inputs) *autograd.Variable {
+		var modulation *autograd.Variable
+		if stack != nil {
+			modulation = autograd.Linear(stack, in["prior"], autograd.After{})
+			defer modulation.Release()
+		}
+		y := run(in["x"].Keep(), modulation)
+		defer y.Release()
+		return autograd.Blend(y, in["x"], 1, -1)
+	}
 }
 
-func constant(x *tensor.Tensor, value float32, mine *owned) *tensor.Tensor {
-	n := x.Shape()[0] * x.Channels()
-	values := make([]float32, n)
-	for i := range values {
-		values[i] = value
-	}
-	return own(mine, tensor.From(x.Device(), values, x.Shape()[0], x.Channels()))
-}
-
-func denoise(d *tensor.Device, class string, options []byte, time int, state *checkpoint.StateDict, in map[string]*tensor.Tensor) (*tensor.Tensor, error) {
+func (m *Module) denoiser(l loader, class string, options []byte, time int) (func(inputs) *autograd.Variable, error) {
 	var raw map[string]json.RawMessage
 	if err := json.Unmarshal(options, &raw); err != nil {
 		return nil, err
@@ -147,24 +211,19 @@ func denoise(d *tensor.Device, class string, options []byte, time int, state *ch
 	}
 	diffusion := defaultDiffusion(class == SimpleDenoise)
 	diffusion.Timesteps = max(diffusion.Timesteps, time+1)
-	n, err := newDenoiser(d, c, diffusion, state)
+	n, err := newDenoiser(l, c, diffusion)
 	if err != nil {
 		return nil, err
 	}
-	defer n.release()
-	base := n.base(in["c"])
-	defer base.Release()
+	m.mine = append(m.mine, &n.mine)
 	step := time
 	if !n.ldm {
 		step = time - 1
 	}
-	return n.forward(in["x"], base, step, tensor.Fused{}), nil
-}
-
-func prefixed(s *checkpoint.StateDict, prefix string) *checkpoint.StateDict {
-	out := checkpoint.NewStateDict()
-	for key, a := range s.All() {
-		out.Set(prefix+key, a)
-	}
-	return out
+	return func(in inputs) *autograd.Variable {
+		autograd.StepBias(n.time, in["c"])
+		base := n.base(in["c"])
+		defer base.Release()
+		return n.forward(in["x"], base, step, autograd.After{})
+	}, nil
 }

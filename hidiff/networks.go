@@ -1,6 +1,7 @@
 package hidiff
 
 import (
+	"hidiff/autograd"
 	"hidiff/hidiff/checkpoint"
 	"hidiff/tensor"
 )
@@ -20,18 +21,26 @@ type Networks struct {
 // state dicts must have passed [Check] against c.
 func NewNetworks(d *tensor.Device, c Config, nets map[Network]*checkpoint.StateDict) (n *Networks, err error) {
 	defer tensor.Catch(&err)
+	loaders := map[Network]loader{}
+	for net, state := range nets {
+		loaders[net] = newLoader(d, state)
+	}
+	return newNetworks(c, loaders)
+}
+
+func newNetworks(c Config, loaders map[Network]loader) (n *Networks, err error) {
 	n = &Networks{Config: c}
-	if s := nets[NetG]; s != nil {
-		n.g = newTransformer(d, c.G, s)
+	if l, ok := loaders[NetG]; ok {
+		n.g = newTransformer(l, c.G)
 	}
-	if s := nets[NetLE]; s != nil {
-		n.le = newEncoder(d, c.StageOne(), s)
+	if l, ok := loaders[NetLE]; ok {
+		n.le = newEncoder(l, c.StageOne())
 	}
-	if s := nets[NetLEDM]; s != nil {
-		n.dm = newEncoder(d, c.LE, s)
+	if l, ok := loaders[NetLEDM]; ok {
+		n.dm = newEncoder(l, c.LE)
 	}
-	if s := nets[NetD]; s != nil {
-		if n.d, err = newDenoiser(d, c.D, c.Diffusion, s); err != nil {
+	if l, ok := loaders[NetD]; ok {
+		if n.d, err = newDenoiser(l, c.D, c.Diffusion); err != nil {
 			return nil, err
 		}
 	}
@@ -40,33 +49,53 @@ func NewNetworks(d *tensor.Device, c Config, nets map[Network]*checkpoint.StateD
 
 // Oracle is stage one's prior [N, group², 4*embed_dim] of images [N, H, W, 3],
 // which sees the sharp one.
-func (n *Networks) Oracle(lq, gt *tensor.Tensor) *tensor.Tensor { return n.le.forward(gt, lq) }
+func (n *Networks) Oracle(lq, gt *tensor.Tensor) *tensor.Tensor {
+	return n.le.forward(autograd.Constant(gt), autograd.Constant(lq)).Tensor
+}
 
 // Condition is stage two's encoding of the blurry images [N, H, W, 3], shaped
 // as a prior.
-func (n *Networks) Condition(lq *tensor.Tensor) *tensor.Tensor { return n.dm.forward(lq) }
+func (n *Networks) Condition(lq *tensor.Tensor) *tensor.Tensor {
+	return n.dm.forward(autograd.Constant(lq)).Tensor
+}
 
 // Sample runs the reverse diffusion from standard normal noise
 // [N, group², 4*embed_dim] to a prior.
 func (n *Networks) Sample(noise, condition *tensor.Tensor) *tensor.Tensor {
-	return n.d.sample(noise, condition)
+	return n.d.sample(autograd.Constant(noise), autograd.Constant(condition)).Tensor
 }
 
 // Restore deblurs images lq [N, H, W, 3], H and W multiples of 8, under a
 // prior.
-func (n *Networks) Restore(lq, prior *tensor.Tensor) *tensor.Tensor { return n.g.forward(lq, prior) }
+func (n *Networks) Restore(lq, prior *tensor.Tensor) *tensor.Tensor {
+	return n.g.forward(autograd.Constant(lq), autograd.Constant(prior)).Tensor
+}
 
-// Release frees the networks.
-func (n *Networks) Release() {
+// repack packs the parameters again after they changed.
+func (n *Networks) repack() {
+	for _, o := range n.owners() {
+		o.Repack()
+	}
+}
+
+func (n *Networks) owners() (all []*owned) {
 	if n.g != nil {
-		n.g.release()
+		all = append(all, &n.g.mine)
 	}
 	for _, e := range []*encoder{n.le, n.dm} {
 		if e != nil {
-			e.release()
+			all = append(all, &e.mine)
 		}
 	}
 	if n.d != nil {
-		n.d.release()
+		all = append(all, &n.d.mine)
+	}
+	return all
+}
+
+// Release frees the networks.
+func (n *Networks) Release() {
+	for _, o := range n.owners() {
+		o.Release()
 	}
 }

@@ -1,7 +1,7 @@
 package hidiff
 
 import (
-	"hidiff/hidiff/checkpoint"
+	"hidiff/autograd"
 	"hidiff/tensor"
 )
 
@@ -34,9 +34,9 @@ type pyramidStep struct {
 	channels     *tensor.Linear
 }
 
-func newTransformer(d *tensor.Device, c TransformerConfig, state *checkpoint.StateDict) *transformer {
+func newTransformer(l loader, c TransformerConfig) *transformer {
+	d := l.d
 	t := &transformer{cfg: c, d: d}
-	l := newLoader(d, state)
 	defer l.done()
 	pack := func(s tensor.LinearSpec) *tensor.Linear { return own(&t.mine, tensor.NewLinear(d, s)) }
 	wide := 4 * c.EmbedDim
@@ -86,11 +86,9 @@ func newTransformer(d *tensor.Device, c TransformerConfig, state *checkpoint.Sta
 	return t
 }
 
-func (t *transformer) release() { t.mine.release() }
-
 // forward restores images x [N, H, W, 3], H and W multiples of 8, under the
 // prior z1 [N, group², 4*embed_dim].
-func (t *transformer) forward(x, z1 *tensor.Tensor) *tensor.Tensor {
+func (t *transformer) forward(x, z1 *autograd.Variable) *autograd.Variable {
 	z2 := t.down1.forward(z1)
 	z3 := t.down2.forward(z2)
 	defer z2.Release()
@@ -100,48 +98,50 @@ func (t *transformer) forward(x, z1 *tensor.Tensor) *tensor.Tensor {
 	defer guide2.release()
 	guides := []guide{guide1, guide2, guide2}
 
-	var skips [3]*tensor.Tensor
-	h := t.embed.Conv3x3(x, tensor.Conv{})
-	var embedded *tensor.Tensor
+	var skips [3]*autograd.Variable
+	h := autograd.Conv3x3(t.embed, x, tensor.Conv{}, nil)
+	var embedded *autograd.Variable
 	if t.skip != nil {
-		embedded = h.Clone()
+		embedded = h.Keep()
 	}
 	for i, layer := range t.encoder {
 		skips[i] = layer.forward(h, guides[i])
-		h = t.down[i].Conv3x3(skips[i], tensor.Conv{Store: tensor.Unshuffled})
+		h = autograd.Conv3x3(t.down[i], skips[i], tensor.Conv{Store: tensor.Unshuffled}, nil)
 	}
 	h = t.latent.forward(h, guide{prior: z3})
 	for i := range t.decoder {
 		skip := skips[2-i]
-		up := t.up[i].Conv3x3(h, tensor.Conv{Store: tensor.Shuffled})
+		up := autograd.Conv3x3(t.up[i], h, tensor.Conv{Store: tensor.Shuffled}, nil)
 		h.Release()
 		if i < 2 {
-			h = t.reduceUp[i].Apply(up, tensor.Fused{})
+			half := autograd.Linear(t.reduceUp[i], up, autograd.After{})
 			up.Release()
-			t.reduceSkip[i].Apply(skip, tensor.Fused{Residual: h, Into: h})
+			h = autograd.Linear(t.reduceSkip[i], skip, autograd.After{Residual: half})
+			half.Release()
 		} else {
-			h = tensor.Concat(up, skip)
+			h = autograd.Concat(up, skip)
 			up.Release()
 		}
 		skip.Release()
 		h = t.decoder[i].forward(h, guides[2-i])
 	}
 	h = t.refinement.forward(h, guide1)
-	conv := tensor.Conv{Residual: x}
+	residual := x
 	if t.skip != nil {
-		t.skip.Apply(embedded, tensor.Fused{Residual: h, Into: h})
+		sum := autograd.Linear(t.skip, embedded, autograd.After{Residual: h})
 		embedded.Release()
-		conv.Residual = nil
+		h.Release()
+		h, residual = sum, nil
 	}
-	y := t.output.Conv3x3(h, conv)
+	y := autograd.Conv3x3(t.output, h, tensor.Conv{}, residual)
 	h.Release()
 	return y
 }
 
-func (p pyramidStep) forward(z *tensor.Tensor) *tensor.Tensor {
-	short := tensor.TokenMix(z, p.tokens, p.bias, tensor.Activation{}, nil)
+func (p pyramidStep) forward(z *autograd.Variable) *autograd.Variable {
+	short := autograd.TokenMix(z, p.tokens, p.bias, tensor.Activation{})
 	defer short.Release()
-	return p.channels.Apply(short, tensor.Fused{})
+	return autograd.Linear(p.channels, short, autograd.After{})
 }
 
 // basicLayer is a run of transformer blocks at one resolution. With more than
@@ -158,18 +158,16 @@ type basicLayer struct {
 type transformerBlock struct {
 	attention *tensor.Attention
 	ffn       *tensor.FeedForward
-	// Where the prior modulates the LayerNorm, its effect is folded into the
-	// weights anew for every image.
-	qkv, in   tensor.LinearSpec
-	stride    int // stored width of one modulation vector
-	index     int
-	modulated bool
 }
 
 // guide is a prior and what the HIMs of one or more layers make of it.
-type guide struct{ prior, kv *tensor.Tensor }
+type guide struct{ prior, kv *autograd.Variable }
 
-func (g guide) release() { g.kv.Release() }
+func (g guide) release() {
+	if g.kv != nil {
+		g.kv.Release()
+	}
+}
 
 // kvStack computes the keys and values of all HIMs that share a prior at once.
 type kvStack struct {
@@ -198,11 +196,11 @@ func (s *kvStack) pack(d *tensor.Device, mine *owned) {
 	}
 }
 
-func (s *kvStack) guide(prior *tensor.Tensor) guide {
+func (s *kvStack) guide(prior *autograd.Variable) guide {
 	if s.linear == nil {
 		return guide{prior: prior}
 	}
-	return guide{prior, s.linear.Apply(prior, tensor.Fused{})}
+	return guide{prior, autograd.Linear(s.linear, prior, autograd.After{})}
 }
 
 var normKinds = map[string]tensor.Norm{"WithBias": tensor.WithBias, "BiasFree": tensor.BiasFree}
@@ -223,101 +221,102 @@ func newBasicLayer(l loader, c TransformerConfig, dim, heads, blocks, group int,
 			OutParts: 2 * heads, Norm: norm, Gamma: at.param("norm2.body.weight"), Beta: at.optional("norm2.body.bias"),
 		})
 	}
-	var weights, biases []float32
-	for i := range blocks {
-		at := l.at("blocks.%d", i)
-		layer.blocks = append(layer.blocks, newBlock(at, c, dim, heads, i, group == 1, mine))
-		if group == 1 {
-			for _, name := range []string{"attn.ln1", "attn.ln2", "ffn.ln1", "ffn.ln2"} {
-				weights = append(weights, at.values(name+".weight")...)
-				biases = append(biases, at.values(name+".bias")...)
-			}
-		}
+	var at []int
+	if group == 1 {
+		layer.modulation, at = newModulation(l, dim, wide, blocks, mine)
 	}
-	if len(weights) > 0 {
-		w, b := tensor.NewParameter(l.d, weights), tensor.NewParameter(l.d, biases)
-		layer.modulation = own(mine, tensor.NewLinear(l.d, tensor.LinearSpec{
-			Out: 4 * blocks * dim, In: wide, OutParts: 4 * blocks, Weight: w, Bias: b,
-		}))
-		w.Release()
-		b.Release()
+	for i := range blocks {
+		var shifts []int // where k1, k2 of the attention and the feed-forward are
+		if at != nil {
+			shifts = at[4*i:][:4]
+		}
+		layer.blocks = append(layer.blocks, newBlock(l.at("blocks.%d", i), c, dim, heads, shifts, mine))
 	}
 	return layer
 }
 
-func newBlock(l loader, c TransformerConfig, dim, heads, index int, modulated bool, mine *owned) *transformerBlock {
+// newModulation stacks the maps from the prior to k1 and k2 of every block's
+// attention and feed-forward; at says where each begins.
+func newModulation(l loader, dim, wide, blocks int, mine *owned) (linear *tensor.Linear, at []int) {
+	if blocks == 0 {
+		return nil, nil
+	}
+	var specs []tensor.LinearSpec
+	for i := range blocks {
+		for _, name := range []string{"attn.ln1", "attn.ln2", "ffn.ln1", "ffn.ln2"} {
+			specs = append(specs, l.at("blocks.%d", i).linear(name, dim, wide, tensor.LinearSpec{}))
+		}
+	}
+	linear, at = tensor.NewLinearStack(l.d, specs)
+	return own(mine, linear), at
+}
+
+// newBlock makes a transformer block. shifts says where the prior's modulations
+// are, if the prior modulates it.
+func newBlock(l loader, c TransformerConfig, dim, heads int, shifts []int, mine *owned) *transformerBlock {
 	norm := normKinds[c.LayerNormType]
 	hidden := c.Hidden(dim)
-	b := &transformerBlock{index: index, modulated: modulated, stride: (dim + 3) / 4 * 4}
-	load := l
-	if modulated {
-		// Packed per image, so the parameters stay.
+	linear := func(name, normName string, out, parts, shift int) *tensor.Linear {
+		load := l
 		load.uses = new([]*tensor.Parameter)
-	}
-	b.qkv = load.linear("attn.qkv", 3*dim, dim, tensor.LinearSpec{
-		OutParts: 3 * heads, Norm: norm, Gamma: load.param("norm1.body.weight"), Beta: load.optional("norm1.body.bias"),
-	})
-	b.in = load.linear("ffn.project_in", 2*hidden, dim, tensor.LinearSpec{
-		OutParts: 2, Norm: norm, Gamma: load.param("norm2.body.weight"), Beta: load.optional("norm2.body.bias"),
-	})
-	b.attention = &tensor.Attention{
-		Heads:       heads,
-		Depth:       own(mine, tensor.NewDepthwise(l.d, 3*dim, 3*heads, l.param("attn.qkv_dwconv.weight"), l.optional("attn.qkv_dwconv.bias"))),
-		Temperature: l.keep("attn.temperature", mine),
-		Out:         l.keep("attn.project_out.weight", mine), OutBias: l.keep("attn.project_out.bias", mine),
-	}
-	b.ffn = &tensor.FeedForward{
-		Depth: own(mine, tensor.NewDepthwise(l.d, 2*hidden, 2, l.param("ffn.dwconv.weight"), l.optional("ffn.dwconv.bias"))),
-		Out:   own(mine, tensor.NewLinear(l.d, l.linear("ffn.project_out", dim, hidden, tensor.LinearSpec{}))),
-	}
-	if modulated {
-		for _, p := range *load.uses {
+		s := load.linear(name, out, dim, tensor.LinearSpec{
+			OutParts: parts, Norm: norm, Gamma: load.param(normName + ".body.weight"), Beta: load.optional(normName + ".body.bias"),
+		})
+		if shifts == nil {
+			defer load.done()
+			return own(mine, tensor.NewLinear(l.d, s))
+		}
+		for _, p := range *load.uses { // packed anew for every image
 			own(mine, p)
 		}
-		return b
+		s.ScaleAt, s.ShiftAt = shifts[shift], shifts[shift+1]
+		return own(mine, tensor.NewModulatedLinear(l.d, s))
 	}
-	b.attention.QKV = own(mine, tensor.NewLinear(l.d, b.qkv))
-	b.ffn.In = own(mine, tensor.NewLinear(l.d, b.in))
-	return b
+	return &transformerBlock{
+		attention: &tensor.Attention{
+			Heads:       heads,
+			QKV:         linear("attn.qkv", "norm1", 3*dim, 3*heads, 0),
+			Depth:       own(mine, tensor.NewDepthwise(l.d, 3*dim, 3*heads, l.param("attn.qkv_dwconv.weight"), l.optional("attn.qkv_dwconv.bias"))),
+			Temperature: l.keep("attn.temperature", mine),
+			Out:         l.keep("attn.project_out.weight", mine), OutBias: l.keep("attn.project_out.bias", mine),
+		},
+		ffn: &tensor.FeedForward{
+			In:    linear("ffn.project_in", "norm2", 2*hidden, 2, 2),
+			Depth: own(mine, tensor.NewDepthwise(l.d, 2*hidden, 2, l.param("ffn.dwconv.weight"), l.optional("ffn.dwconv.bias"))),
+			Out:   own(mine, tensor.NewLinear(l.d, l.linear("ffn.project_out", dim, hidden, tensor.LinearSpec{}))),
+		},
+	}
 }
 
 // forward consumes x.
-func (layer *basicLayer) forward(x *tensor.Tensor, g guide) *tensor.Tensor {
+func (layer *basicLayer) forward(x *autograd.Variable, g guide) *autograd.Variable {
 	if layer.him != nil {
-		y := layer.him.Apply(x, g.kv, layer.kvAt)
+		y := autograd.HIM(layer.him, x, g.kv, layer.kvAt)
 		x.Release()
 		x = y
 	}
-	var modulation *tensor.Tensor
-	if layer.modulation != nil {
-		shape := g.prior.Shape()
-		vector := g.prior.Reshape(shape[0], shape[len(shape)-1])
-		modulation = layer.modulation.Apply(vector, tensor.Fused{})
-		vector.Release()
-		defer modulation.Release()
+	if layer.modulation == nil {
+		for _, b := range layer.blocks {
+			x = autograd.Checkpoint(func(in ...*autograd.Variable) *autograd.Variable { return b.forward(in[0], nil) }, x)
+		}
+		return x
 	}
+	shape := g.prior.Shape()
+	vector := autograd.Reshape(g.prior, shape[0], shape[len(shape)-1])
+	modulation := autograd.Linear(layer.modulation, vector, autograd.After{})
+	vector.Release()
 	for _, b := range layer.blocks {
-		x = b.forward(x, modulation)
+		x = autograd.Checkpoint(func(in ...*autograd.Variable) *autograd.Variable {
+			defer in[1].Release()
+			return b.forward(in[0], in[1])
+		}, x, modulation.Keep())
 	}
+	modulation.Release()
 	return x
 }
 
-// forward consumes x.
-func (b *transformerBlock) forward(x, modulation *tensor.Tensor) *tensor.Tensor {
-	attention, ffn := *b.attention, *b.ffn
-	if b.modulated {
-		attention.QKV = modulate(b.qkv, modulation, 4*b.index*b.stride, b.stride)
-		defer attention.QKV.Release()
-		ffn.In = modulate(b.in, modulation, (4*b.index+2)*b.stride, b.stride)
-		defer ffn.In.Release()
-	}
-	x = attention.Apply(x, true)
-	y := ffn.Apply(x)
-	x.Release()
-	return y
-}
-
-func modulate(s tensor.LinearSpec, modulation *tensor.Tensor, at, stride int) *tensor.Linear {
-	s.Modulation, s.ScaleAt, s.ShiftAt = modulation, at, at+stride
-	return tensor.NewLinear(s.Weight.Device(), s)
+// forward consumes x. modulation is nil if the prior does not modulate the
+// block.
+func (b *transformerBlock) forward(x, modulation *autograd.Variable) *autograd.Variable {
+	return autograd.FeedForward(b.ffn, autograd.Attention(b.attention, x, modulation), modulation)
 }

@@ -38,3 +38,18 @@ fn activate(kind: u32, v: vec4f, slope: f32) -> vec4f {
         default: { return v; }
     }
 }
+
+// gelu_gradient is Phi(x) + x phi(x), of the normal distribution.
+fn gelu_gradient(v: vec4f) -> vec4f {
+    return 0.5 + 0.5 * erf(v * 0.70710678118654752) + v * exp(-0.5 * v * v) * 0.39894228040143268;
+}
+
+// activate_gradient is the derivative of activate at v; PyTorch takes the slope
+// at zero for LeakyReLU's.
+fn activate_gradient(kind: u32, v: vec4f, slope: f32) -> vec4f {
+    switch kind {
+        case 1u: { return gelu_gradient(v); }
+        case 2u: { return select(vec4f(slope), vec4f(1.0), v > vec4f()); }
+        default: { return vec4f(1.0); }
+    }
+}

@@ -1,9 +1,17 @@
-// layernorm: LayerNorm over the last axis of [rows, C].   PyTorch: F.layer_norm
-//   x, y [rows, C]   gamma, beta [C]
+// layernorm: LayerNorm over the last axis of [rows, C], and its gradients.
+//            PyTorch: F.layer_norm
+//   x, y, dx, dy [rows, C]   gamma, beta [C], or [images, C] of equal runs of rows
 //   y = (x - mean) * rstd * gamma + beta;  the variance is biased, eps inside the root
 //   bias-free (Restormer): y = x * rstd * gamma, the variance still about the mean
+// With z what gamma multiplies, u = dy * gamma and avg over a row:
+//   dx = rstd * (u - avg(u) - (x - mean) * rstd * avg(u z));  bias-free, avg(u) is absent
+//   dgamma = sum of dy * z, dbeta = sum of dy
 // The mean is taken of x - x[0], and the variance in a second pass, so that a
 // mean that is large beside the deviation costs no accuracy.
+//
+// HI-Diff's modulation, y * k1 + k2 with a k1 and k2 [C] for each image, needs
+// no kernel of its own: affine turns gamma and beta into gamma * k1 and
+// beta * k1 + k2.
 
 // import: layout
 // import: rows
@@ -13,11 +21,30 @@ struct Params {
     channels: u32,
     width: u32,   // of a stored row, in vec4
     x0: u32,      // in vec4
-    y0: u32,
+    y0: u32,      // of y, or of dx
     eps: f32,
+    each: u32,    // rows with one gamma and beta; 0 if all have the same
+
+    images: u32,  // sets of gamma and beta
+    splits: u32,  // chunks of a set's rows
+    chunk: u32,   // rows in a chunk, a multiple of four
+    dy0: u32,     // in vec4
+    add0: u32,
+
+    row: u32,     // of the modulation, and where the first image's is
+    row0: u32,
+    scale0: u32,  // where k1 and k2 start in a row
+    shift0: u32,
 }
 
-const NORM: u32 = 1;  // 1 with bias, 2 bias-free
+const NORM: u32 = 1;            // 0 none, 1 with bias, 2 bias-free
+const SHIFT: bool = false;      // beta is added even if bias-free
+const ADD: bool = false;        // to dx
+const BLOCKS: u32 = 1;          // vec4 of a row per invocation of normalize_gradient
+const GAMMA: bool = false;      // of affine and its gradient: what there is
+const BETA: bool = false;
+const MODULATED: bool = false;
+const GRADIENT: u32 = 0;        // of 0 gamma, 1 beta, 2 the modulation
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x: array<vec4f>;
@@ -25,31 +52,170 @@ const NORM: u32 = 1;  // 1 with bias, 2 bias-free
 @group(0) @binding(3) var<storage, read> beta: array<vec4f>;
 @group(0) @binding(4) var<storage, read_write> y: array<vec4f>;
 
+// Moments of a row, the mean as its distance from the pivot.
+struct Moments { pivot: f32, mean: f32, rstd: f32 }
+
+fn moments(source: u32, lane: u32) -> Moments {
+    var m: Moments;
+    if (NORM == 0u) { return m; }
+    m.pivot = x[source].x;
+    var sum = vec4f();
+    for (var c = lane % 16u; c < params.width; c += 16u) {
+        sum += select(vec4f(), x[source + c] - m.pivot, used(c, params.channels));
+    }
+    m.mean = row_sum(dot(sum, vec4f(1.0)), lane) / f32(params.channels);
+    var squares = vec4f();
+    for (var c = lane % 16u; c < params.width; c += 16u) {
+        let v = select(vec4f(), x[source + c] - m.pivot - m.mean, used(c, params.channels));
+        squares += v * v;
+    }
+    m.rstd = inverseSqrt(row_sum(dot(squares, vec4f(1.0)), lane) / f32(params.channels) + params.eps);
+    return m;
+}
+
+// standard is what gamma multiplies.
+fn standard(v: vec4f, m: Moments) -> vec4f {
+    if (NORM == 0u) { return v; }
+    return select(v, v - m.pivot - m.mean, NORM == 1u) * m.rstd;
+}
+
 @compute @workgroup_size(64)
 fn normalize_rows(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
     let row = number(group) * 4u + lane / 16u;
     let source = params.x0 + min(row, params.rows - 1u) * params.width;
-    let pivot = x[source].x;
-    let first = lane % 16u;
-    var sum = vec4f();
-    for (var c = first; c < params.width; c += 16u) {
-        sum += select(vec4f(), x[source + c] - pivot, used(c, params.channels));
-    }
-    let mean = row_sum(dot(sum, vec4f(1.0)), lane) / f32(params.channels);
-    var squares = vec4f();
-    for (var c = first; c < params.width; c += 16u) {
-        let v = select(vec4f(), x[source + c] - pivot - mean, used(c, params.channels));
-        squares += v * v;
-    }
-    let rstd = inverseSqrt(row_sum(dot(squares, vec4f(1.0)), lane) / f32(params.channels) + params.eps);
+    let m = moments(source, lane);
     if (row >= params.rows) { return; }
-    for (var c = first; c < params.width; c += 16u) {
-        var v = x[source + c];
-        if (NORM == 1u) {
-            v = (v - pivot - mean) * rstd * gamma[c] + beta[c];
-        } else {
-            v = v * rstd * gamma[c];
-        }
+    var own = 0u;
+    if (params.each > 0u) { own = row / params.each * params.width; }
+    for (var c = lane % 16u; c < params.width; c += 16u) {
+        var v = standard(x[source + c], m) * gamma[own + c];
+        if (NORM == 1u || SHIFT) { v += beta[own + c]; }
         y[params.y0 + row * params.width + c] = v;
     }
+}
+
+// normalize_gradient writes dx (+ add) of a chunk of rows, and the chunk's sums
+// of dy * z and of dy.
+@group(0) @binding(3) var<storage, read> dy: array<vec4f>;
+@group(0) @binding(4) var<storage, read> add: array<vec4f>;
+@group(0) @binding(5) var<storage, read_write> dx: array<vec4f>;
+@group(0) @binding(6) var<storage, read_write> partial: array<vec4f>;  // [images, splits, 2, C]
+
+var<workgroup> parts: array<vec4f, 64>;
+
+// part_sum adds up the four rows' shares of one vec4, for the first sixteen.
+fn part_sum(share: vec4f, lane: u32) -> vec4f {
+    workgroupBarrier();
+    parts[lane] = share;
+    workgroupBarrier();
+    let i = lane % 16u;
+    return parts[i] + parts[i + 16u] + parts[i + 32u] + parts[i + 48u];
+}
+
+@compute @workgroup_size(64)
+fn normalize_gradient(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
+    let chunk = number(group);
+    if (chunk >= params.images * params.splits) { return; }
+    let image = chunk / params.splits;
+    let own = image * params.width;
+    let first = lane % 16u;
+    var along: array<vec4f, BLOCKS>;
+    var plain: array<vec4f, BLOCKS>;
+    for (var i = 0u; i < params.chunk; i += 4u) {
+        let row = chunk % params.splits * params.chunk + i + lane / 16u;
+        let at = (image * params.each + min(row, params.each - 1u)) * params.width;
+        let m = moments(params.x0 + at, lane);
+        var avg = 0.0;
+        var avg_along = 0.0;
+        if (NORM != 0u) {
+            var sum = vec4f();
+            var sum_along = vec4f();
+            for (var c = first; c < params.width; c += 16u) {
+                let u = dy[params.dy0 + at + c] * gamma[own + c];
+                sum += u;
+                sum_along += u * standard(x[params.x0 + at + c], m);
+            }
+            if (NORM == 1u) { avg = row_sum(dot(sum, vec4f(1.0)), lane) / f32(params.channels); }
+            avg_along = row_sum(dot(sum_along, vec4f(1.0)), lane) / f32(params.channels);
+        }
+        if (row < params.each) {
+            for (var b = 0u; b < BLOCKS; b++) {
+                let c = first + 16u * b;
+                if (c >= params.width) { continue; }
+                let v = x[params.x0 + at + c];
+                let g = dy[params.dy0 + at + c];
+                along[b] += g * standard(v, m);
+                plain[b] += g;
+                var d = g * gamma[own + c];
+                if (NORM != 0u) {
+                    d = select(vec4f(), m.rstd * (d - avg - (v - m.pivot - m.mean) * m.rstd * avg_along), used(c, params.channels));
+                }
+                if (ADD) { d += add[params.add0 + at + c]; }
+                dx[params.y0 + at + c] = d;
+            }
+        }
+    }
+    for (var b = 0u; b < BLOCKS; b++) {
+        let c = first + 16u * b;
+        let a = part_sum(along[b], lane);
+        let p = part_sum(plain[b], lane);
+        if (lane < 16u && c < params.width) {
+            partial[chunk * 2u * params.width + c] = a;
+            partial[(chunk * 2u + 1u) * params.width + c] = p;
+        }
+    }
+}
+
+// affine: gamma and beta of each image, absent ones 1 and 0.
+@group(0) @binding(1) var<storage, read> modulation: array<f32>;
+@group(0) @binding(4) var<storage, read_write> scale: array<f32>;
+@group(0) @binding(5) var<storage, read_write> shift: array<f32>;
+
+@compute @workgroup_size(64)
+fn affine(@builtin(global_invocation_id) id: vec3u) {
+    let c = id.x;
+    if (c >= 4u * params.width) { return; }
+    var g = 0.0;
+    var h = 0.0;
+    if (c < params.channels) {
+        g = 1.0;
+        if (GAMMA) { g = gamma[c / 4u][c % 4u]; }
+        if (BETA) { h = beta[c / 4u][c % 4u]; }
+        if (MODULATED) {
+            let at = params.row0 + id.y * params.row + c;
+            g *= modulation[params.scale0 + at];
+            h = h * modulation[params.scale0 + at] + modulation[params.shift0 + at];
+        }
+    }
+    scale[id.y * 4u * params.width + c] = g;
+    shift[id.y * 4u * params.width + c] = h;
+}
+
+// affine_gradient adds to the gradients of what affine took.
+@group(0) @binding(4) var<storage, read> sums: array<f32>;            // [images, 2, C]: of dy * z, of dy
+@group(0) @binding(5) var<storage, read_write> gradient: array<f32>;
+
+@compute @workgroup_size(64)
+fn affine_gradient(@builtin(global_invocation_id) id: vec3u) {
+    let c = id.x;
+    if (c >= params.channels) { return; }
+    let width = 4u * params.width;
+    if (GRADIENT == 2u) {
+        let along = sums[2u * id.y * width + c];
+        let plain = sums[(2u * id.y + 1u) * width + c];
+        var k1 = along;
+        if (GAMMA) { k1 *= gamma[c / 4u][c % 4u]; }
+        if (BETA) { k1 += plain * beta[c / 4u][c % 4u]; }
+        let at = params.row0 + id.y * params.row + c;
+        gradient[params.scale0 + at] += k1;
+        gradient[params.shift0 + at] += plain;
+        return;
+    }
+    var sum = 0.0;
+    for (var i = 0u; i < params.images; i++) {
+        var v = sums[(2u * i + GRADIENT) * width + c];
+        if (MODULATED) { v *= modulation[params.row0 + i * params.row + params.scale0 + c]; }
+        sum += v;
+    }
+    gradient[c] += sum;
 }

@@ -6,31 +6,37 @@
 // The only sums over the whole image are G = qᵀ k and the squared norms of q
 // and k, so qkv is needed band by band, and q and k are never stored:
 //   gram    dw in workgroup memory; v to memory, partial G and norms per chunk
-//   attend  fixed-order sum of the partials, softmax, and M = project_out
-//           blockdiag(attn), packed in panels: attention and projection are
-//           then one matrix product over v (linear.wgsl)
+//   total   fixed-order sum of the partials
+//   attend  softmax
+//   fold    M = project_out blockdiag(attn), packed in panels: attention and
+//           projection are then one matrix product over v (linear.wgsl)
+// Backward has one sum over the whole image too, E = dyᵀ v. The rest of it are
+// matrices of c x c, and in the end one pass over the pixels:
+//   products_back  d attn, M, and what an image adds to d project_out
+//   attend_back    softmax and norms: dG, and how much of q and k themselves
+//                  their gradients hold, because norms changed
+//   apply_back     dq = dG k + alpha q,  dk = dGᵀ q + beta k,  dv = Mᵀ dy
+
+// import: layout
 
 struct Params {
-    height: u32,
+    heads: u32,
+    c: u32,           // channels of a head
+    c4: u32,          // and as stored, in vec4
+    slots: u32,       // chunks per image and head
+    pixels: u32,      // of the band, per image
+    x0: u32,          // in vec4: of qkv, or of what apply_back multiplies
+    y0: u32,          // of v
+    image: u32,       // apply_back: the band's first
+    images: u32,      // products_back: all
+    height: u32,      // gram:
     width: u32,
     out_row: u32,     // as in conv3x3.wgsl
-    pixels: u32,      // of the band, per image
     in_row: u32,
-    x0: u32,          // in vec4
-    v0: u32,
-    heads: u32,
-    c4: u32,          // stored channels of a head / 4
     block4: u32,      // channels / 4 of a block of G, at most 16
     chunk: u32,       // tiles per chunk
     first_slot: u32,  // where the band's chunks start
-    slots: u32,       // chunks per image and head
-    c: u32,           // channels of a head
-    outputs: u32,     // attend: of project_out
-    panel_width: u32, // attend: outputs, padded to 16
-    n: u32,           // attend: stored outputs
 }
-
-const BIAS: bool = false;
 
 @group(0) @binding(0) var<uniform> params: Params;
 
@@ -122,7 +128,7 @@ fn gram(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
                 if (kind == 0u) { qs[(8u * run + p) * 16u + within] = value; }
                 if (kind == 1u) { ks[(8u * run + p) * 16u + within] = value; }
                 if (kind == 2u && at < params.width) {
-                    v[params.v0 + ((row * params.width + at) * params.heads + head) * params.c4 + c] = value;
+                    v[params.y0 + ((row * params.width + at) * params.heads + head) * params.c4 + c] = value;
                 }
             }
         }
@@ -148,69 +154,317 @@ fn gram(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
     if (q_block + i == 0u) { partials_out[slot + (params.c4 * 4u + 1u) * params.c4 + k_block + j] = k2; }
 }
 
-// --- attend: a workgroup takes one head of one image --------------------------
+// --- total: an invocation takes four sums of one head of one image ------------
+// sums [images, heads, 4 c4 + 2, 4 c4], as in a slot
 
-@group(0) @binding(1) var<storage, read> partials: array<f32>;
+@group(0) @binding(1) var<storage, read> partials: array<vec4f>;
+@group(0) @binding(2) var<storage, read_write> sums_out: array<vec4f>;
+
+@compute @workgroup_size(64)
+fn total(@builtin(global_invocation_id) id: vec3u) {
+    let size = (params.c4 * 4u + 2u) * params.c4;
+    if (id.x >= size) { return; }
+    var sum = vec4f();
+    var at = id.y * params.slots * size + id.x;
+    for (var s = 0u; s < params.slots; s++) {
+        sum += partials[at];
+        at += size;
+    }
+    sums_out[id.y * size + id.x] = sum;
+}
+
+// --- attend: an invocation takes one row of one head of one image -------------
+// attn [images, heads, 4 c4, 4 c4]
+
+@group(0) @binding(1) var<storage, read> sums: array<vec4f>;
 @group(0) @binding(2) var<storage, read> temperature: array<f32>;
-@group(0) @binding(3) var<storage, read> project_out: array<f32>;  // [outputs, heads c]
-@group(0) @binding(4) var<storage, read> out_bias: array<f32>;
-@group(0) @binding(5) var<storage, read_write> attn: array<f32>;     // [images, heads, 4 c4 + 2, 4 c4]
-@group(0) @binding(6) var<storage, read_write> panels: array<f32>;
-@group(0) @binding(7) var<storage, read_write> epilogue: array<f32>;
+@group(0) @binding(3) var<storage, read_write> attn_out: array<vec4f>;
+
+fn norms(squares: vec4f) -> vec4f { return max(sqrt(squares), vec4f(1e-12)); }
+
+// cosines returns four elements of a row of q̂ᵀ k̂; mine is where the head's
+// sums start.
+fn cosines(mine: u32, row: u32, j: u32) -> vec4f {
+    let q = norms(sums[mine + 4u * params.c4 * params.c4 + row / 4u])[row % 4u];
+    let k = norms(sums[mine + (4u * params.c4 + 1u) * params.c4 + j]);
+    return sums[mine + row * params.c4 + j] / q / k;
+}
+
+@compute @workgroup_size(64)
+fn attend(@builtin(global_invocation_id) id: vec3u) {
+    let row = id.x;
+    let c4 = params.c4;
+    if (row >= 4u * c4) { return; }
+    let mine = id.y * (4u * c4 + 2u) * c4;
+    let to = (id.y * 4u * c4 + row) * c4;
+    let scale = temperature[id.y % params.heads];
+    var top = -3.0e38;
+    for (var j = 0u; j < c4; j++) {
+        let logits = select(vec4f(-3.0e38), cosines(mine, row, j) * scale, used(j, params.c));
+        attn_out[to + j] = logits;
+        top = max(top, max(max(logits.x, logits.y), max(logits.z, logits.w)));
+    }
+    var sum = 0.0;
+    for (var j = 0u; j < c4; j++) {
+        let e = select(vec4f(), exp(attn_out[to + j] - top), used(j, params.c));
+        attn_out[to + j] = e;
+        sum += dot(e, vec4f(1.0));
+    }
+    for (var j = 0u; j < c4; j++) {
+        attn_out[to + j] = select(vec4f(), attn_out[to + j] / sum, row < params.c);
+    }
+}
+
+// --- fold: an invocation takes 4 x 4 elements of one head's M -----------------
+
+const BIAS: bool = false;
+
+@group(0) @binding(1) var<storage, read> out_bias: array<f32>;
+@group(0) @binding(2) var<storage, read> project_out: array<f32>;  // [heads c, heads c]
+@group(0) @binding(3) var<storage, read> attn: array<vec4f>;
+@group(0) @binding(4) var<storage, read_write> panels: array<vec4f>;
+@group(0) @binding(5) var<storage, read_write> epilogue: array<f32>;
+
+fn padded(n: u32) -> u32 { return (n + 3u) / 4u * 4u; }
+
+// rows4 is four rows side by side: a u transposed.
+fn rows4(u: vec4f, a: vec4f) -> mat4x4f { return mat4x4f(u.x * a, u.y * a, u.z * a, u.w * a); }
+
+// kept zeroes the rows from first + count on.
+fn kept(rows: mat4x4f, first: u32, count: u32) -> mat4x4f {
+    var m = rows;
+    for (var r = 0u; r < 4u; r++) { m[r] = select(vec4f(), m[r], first + r < count); }
+    return m;
+}
+
+// product returns rows o to o + 3, columns 4j to 4j + 3 of what project_out
+// blockdiag(attn) has for a head.
+fn product(o: u32, image: u32, head: u32, j: u32) -> mat4x4f {
+    let dim = params.heads * params.c;
+    let p = head * params.c + min(vec4u(o) + vec4u(0u, 1u, 2u, 3u), vec4u(dim - 1u)) * dim;
+    let a = (image * params.heads + head) * 4u * params.c4 * params.c4 + j;
+    var m = mat4x4f();
+    for (var i = 0u; i < params.c; i++) {
+        m += rows4(vec4f(project_out[p.x + i], project_out[p.y + i], project_out[p.z + i], project_out[p.w + i]), attn[a + i * params.c4]);
+    }
+    return kept(m, o, dim);
+}
+
+@compute @workgroup_size(64)
+fn fold(@builtin(global_invocation_id) id: vec3u) {
+    let dim = params.heads * params.c;
+    let wide4 = (dim + 15u) / 16u * 4u;
+    let o4 = id.x % wide4;
+    let j = id.x / wide4;
+    if (j >= params.c4) { return; }
+    let head = id.y % params.heads;
+    let image = id.y / params.heads;
+    let m = transpose(product(4u * o4, image, head, j));
+    let depth = params.heads * params.c4 * 4u;  // K of the packed matrix
+    let to = (image * wide4 + o4 / 4u * 4u) * depth + (head * params.c4 + j) * 16u + o4 % 4u;
+    for (var i = 0u; i < 4u; i++) { panels[to + i * 4u] = m[i]; }
+    let n = padded(dim);
+    if (head > 0u || j > 0u) { return; }
+    for (var o = 4u * o4; o < min(4u * o4 + 4u, n); o++) {
+        var b = 0.0;
+        if (BIAS && o < dim) { b = out_bias[o]; }
+        epilogue[image * 2u * n + o] = b;
+    }
+}
+
+// --- products_back: an invocation takes 4 x 4 elements of one product ---------
+// dyv [images, n, heads 4 c4] is E, n = heads c padded.   maps [images, heads]:
+//   dGᵀ and dG [4 c4, 4 c4] (here d attn is put in the place of dG), M [n, 4 c4]
+// dproject [heads c, heads c] is added to
+
+@group(0) @binding(1) var<storage, read> dyv: array<vec4f>;
+@group(0) @binding(4) var<storage, read_write> maps: array<vec4f>;
+@group(0) @binding(5) var<storage, read_write> dproject: array<f32>;
+
+// stored_dim returns n.
+fn stored_dim() -> u32 { return padded(params.heads * params.c); }
+
+// map_size counts one head's maps, in vec4.
+fn map_size() -> u32 { return (8u * params.c4 + stored_dim()) * params.c4; }
+
+// attn_back returns rows i to i + 3, columns 4j to 4j + 3 of d attn.
+fn attn_back(i: u32, image: u32, head: u32, j: u32) -> mat4x4f {
+    let dim = params.heads * params.c;
+    let p = head * params.c + min(vec4u(i) + vec4u(0u, 1u, 2u, 3u), vec4u(params.c - 1u));
+    let e = (image * stored_dim() * params.heads + head) * params.c4 + j;
+    var m = mat4x4f();
+    for (var o = 0u; o < dim; o++) {
+        let row = o * dim;
+        m += rows4(vec4f(project_out[p.x + row], project_out[p.y + row], project_out[p.z + row], project_out[p.w + row]),
+            dyv[e + o * params.heads * params.c4]);
+    }
+    return kept(m, i, params.c);
+}
+
+@compute @workgroup_size(64)
+fn products_back(@builtin(global_invocation_id) id: vec3u) {
+    let c4 = params.c4;
+    let head = id.y % params.heads;
+    let image = id.y / params.heads;
+    let row4 = id.x / c4;
+    let j = id.x % c4;
+    let n = stored_dim();
+    if (row4 >= c4 + n / 4u) { return; }
+    var m: mat4x4f;
+    if (row4 < c4) { m = attn_back(4u * row4, image, head, j); }
+    else { m = product(4u * (row4 - c4), image, head, j); }
+    let to = id.y * map_size() + 4u * (c4 + row4) * c4 + j;
+    for (var r = 0u; r < 4u; r++) { maps[to + r * c4] = m[r]; }
+    if (row4 < c4 || image > 0u) { return; }
+    // Of all images: d project_out = E attnᵀ.
+    let first = 4u * (row4 - c4);
+    m = mat4x4f();
+    for (var k = 0u; k < params.images; k++) {
+        let e = ((k * n + first) * params.heads + head) * c4;
+        let across = params.heads * c4;
+        let a = ((k * params.heads + head) * c4 + j) * 4u * c4;
+        for (var l = 0u; l < c4; l++) {
+            let rows = mat4x4f(attn[a + l], attn[a + c4 + l], attn[a + 2u * c4 + l], attn[a + 3u * c4 + l]);
+            for (var r = 0u; r < 4u; r++) { m[r] += dyv[e + r * across + l] * rows; }
+        }
+    }
+    let dim = params.heads * params.c;
+    for (var r = 0u; r < min(4u, dim - min(dim, first)); r++) {
+        for (var i = 0u; i < min(4u, params.c - min(params.c, 4u * j)); i++) {
+            dproject[(first + r) * dim + head * params.c + 4u * j + i] += m[r][i];
+        }
+    }
+}
+
+// --- attend_back: a workgroup takes one head of one image ---------------------
+// dtemperature [images, heads padded]   diagonals [images, heads, 2, 4 c4]: alpha, beta
+//   dS = attn (d attn - sum_j d attn attn),   d temperature = sum dS q̂ᵀk̂
+//   dG = temperature dS / |q| / |k|,   alpha = -sum_j dG G / |q|²,   beta = -sum_i dG G / |k|²
+
+@group(0) @binding(5) var<storage, read_write> dtemperature: array<f32>;
+@group(0) @binding(6) var<storage, read_write> diagonals: array<f32>;
+
+var<workgroup> shares: array<f32, 256>;
+
+// pull is how a vector's gradient holds the vector: not at all where its norm is
+// clamped.
+fn pull(along: f32, squares: f32) -> f32 {
+    return select(0.0, -along / squares, sqrt(squares) >= 1e-12);
+}
 
 @compute @workgroup_size(256)
-fn attend(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
-    let head = group.x;
-    let image = group.y;
-    let stored = params.c4 * 4u;
-    let size = (stored + 2u) * stored;
-    let mine = (image * params.heads + head) * size;
-    for (var e = lane; e < size; e += 256u) {
-        var sum = 0.0;
-        var at = mine * params.slots + e;
-        for (var s = 0u; s < params.slots; s++) {
-            sum += partials[at];
-            at += size;
-        }
-        attn[mine + e] = sum;
-    }
-    storageBarrier();
+fn attend_back(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
+    let c4 = params.c4;
+    let stored = 4u * c4;
+    let mine = group.x * (stored + 2u) * c4;  // G, then |q|², then |k|²
+    let a = group.x * stored * c4;
+    let turned = group.x * map_size();
+    let dg = turned + stored * c4;
+    let diagonal = group.x * 2u * stored;
+    let scale = temperature[group.x % params.heads];
+    var share = 0.0;
     for (var row = lane; row < stored; row += 256u) {
-        let start = mine + row * stored;
-        let q = max(sqrt(attn[mine + stored * stored + row]), 1e-12);
-        var top = -3.0e38;
-        for (var j = 0u; j < params.c; j++) {
-            let k = max(sqrt(attn[mine + (stored + 1u) * stored + j]), 1e-12);
-            let logit = attn[start + j] / q / k * temperature[head];
-            attn[start + j] = logit;
-            top = max(top, logit);
+        var mean = 0.0;
+        for (var j = row * c4; j < row * c4 + c4; j++) { mean += dot(maps[dg + j], attn[a + j]); }
+        let q2 = sums[mine + stored * c4 + row / 4u][row % 4u];
+        let q = norms(vec4f(q2)).x;
+        var along = 0.0;
+        for (var j = 0u; j < c4; j++) {
+            let ds = attn[a + row * c4 + j] * (maps[dg + row * c4 + j] - mean);
+            along += dot(ds, cosines(mine, row, j));
+            maps[dg + row * c4 + j] = scale * ds / q / norms(sums[mine + (stored + 1u) * c4 + j]);
         }
-        var sum = 0.0;
-        for (var j = 0u; j < params.c; j++) {
-            let e = exp(attn[start + j] - top);
-            attn[start + j] = e;
-            sum += e;
-        }
-        for (var j = 0u; j < params.c; j++) { attn[start + j] /= sum; }
+        share += along;
+        diagonals[diagonal + row] = pull(scale * along, q2);
     }
+    shares[lane] = share;
+    for (var half = 128u; half > 0u; half /= 2u) {
+        workgroupBarrier();
+        if (lane < half) { shares[lane] += shares[lane + half]; }
+    }
+    let entry = group.x / params.heads * padded(params.heads) + group.x % params.heads;
+    if (lane == 0u) { dtemperature[entry] = shares[0]; }
+    if ((group.x + 1u) % params.heads == 0u && lane < padded(params.heads) - params.heads) { dtemperature[entry + 1u + lane] = 0.0; }
     storageBarrier();
-    let depth = params.heads * stored;  // K of the packed matrix
-    for (var e = lane; e < params.panel_width * stored; e += 256u) {
-        let o = e % params.panel_width;
-        let j = e / params.panel_width;
-        var sum = 0.0;
-        if (o < params.outputs && j < params.c) {
-            for (var i = 0u; i < params.c; i++) {
-                sum += project_out[o * params.heads * params.c + head * params.c + i] * attn[mine + i * stored + j];
-            }
+    for (var key = lane; key < stored; key += 256u) {
+        var along = 0.0;
+        for (var i = 0u; i < stored; i++) {
+            let at = i * c4 + key / 4u;
+            along += maps[dg + at][key % 4u] * sums[mine + at][key % 4u];
         }
-        panels[(image * params.panel_width + o / 16u * 16u) * depth + (head * stored + j) * 16u + o % 16u] = sum;
+        diagonals[diagonal + stored + key] = pull(along, sums[mine + (stored + 1u) * c4 + key / 4u][key % 4u]);
     }
-    if (head == 0u) {
-        for (var o = lane; o < params.n; o += 256u) {
-            var b = 0.0;
-            if (BIAS && o < params.outputs) { b = out_bias[o]; }
-            epilogue[image * 2u * params.n + o] = b;
+    for (var e = lane; e < stored * c4; e += 256u) {
+        let key = e / c4;
+        let at = dg + e % c4 * stored + key / 4u;
+        maps[turned + e] = vec4f(maps[at][key % 4u], maps[at + c4][key % 4u],
+            maps[at + 2u * c4][key % 4u], maps[at + 3u * c4][key % 4u]);
+    }
+}
+
+// --- apply_back: an invocation takes 8 pixels, 8 channels ---------------------
+// du [rows, W, 3 heads c]: gradients of q, k and v
+
+const VALUES: bool = false;  // dv from dy, else dq and dk from q and k
+
+@group(0) @binding(1) var<storage, read> maps_in: array<vec4f>;
+@group(0) @binding(2) var<storage, read> diagonals_in: array<vec4f>;
+@group(0) @binding(3) var<storage, read> x: array<vec4f>;  // q, k and v, or dy
+@group(0) @binding(4) var<storage, read_write> du: array<vec4f>;
+
+@compute @workgroup_size(64)
+fn apply_back(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
+    let c4 = params.c4;
+    let pairs = (c4 + 1u) / 2u;
+    let id = number(group) * 64u + lane;
+    let first = id / (params.heads * pairs) * 8u;
+    if (first >= params.pixels) { return; }
+    let head = id / pairs % params.heads;
+    let j = id % pairs * 2u;
+    let both = j + 1u < c4;
+    let kind = select(group.z % 2u, 2u, VALUES);
+    let image = select(group.z / 2u, group.z, VALUES);
+    let row = 3u * params.heads * c4;
+    let own = (kind * params.heads + head) * c4 + j;
+    let base = image * params.pixels;
+    var stride = row;
+    var depth = c4;
+    var channel = ((1u - kind) * params.heads + head) * c4;  // dq comes of k, dk of q
+    if (VALUES) {
+        stride = stored_dim() / 4u;
+        depth = stride;
+        channel = 0u;
+    }
+    var at: array<u32, 8>;
+    var left: array<vec4f, 8>;
+    var right: array<vec4f, 8>;
+    for (var p = 0u; p < 8u; p++) {
+        at[p] = params.x0 + (base + min(first + p, params.pixels - 1u)) * stride + channel;
+        left[p] = vec4f();
+        right[p] = vec4f();
+    }
+    let cell = (params.image + image) * params.heads + head;
+    var m = cell * map_size() + kind * 4u * c4 * c4 + j;
+    let beside = select(0u, 1u, both);
+    for (var k = 0u; k < depth; k++) {
+        let a = mat4x4f(maps_in[m], maps_in[m + c4], maps_in[m + 2u * c4], maps_in[m + 3u * c4]);
+        m += beside;
+        let b = mat4x4f(maps_in[m], maps_in[m + c4], maps_in[m + 2u * c4], maps_in[m + 3u * c4]);
+        m += 4u * c4 - beside;
+        for (var p = 0u; p < 8u; p++) {
+            let four = x[at[p] + k];
+            left[p] += a * four;
+            right[p] += b * four;
         }
+    }
+    let d = (2u * cell + kind) * c4 + j;
+    for (var p = 0u; p < min(8u, params.pixels - first); p++) {
+        let pixel = (base + first + p) * row + own;
+        if (!VALUES) {
+            left[p] += diagonals_in[d] * x[params.x0 + pixel];
+            if (both) { right[p] += diagonals_in[d + 1u] * x[params.x0 + pixel + 1u]; }
+        }
+        du[pixel] = left[p];
+        if (both) { du[pixel + 1u] = right[p]; }
     }
 }

@@ -1,7 +1,9 @@
 // optimizer: Adam, AdamW and the global clip of gradients, on flat arrays.
 //            PyTorch: torch.optim.Adam, torch.optim.AdamW, clip_grad_norm_
 //   p, g, m, v [n]   norm, coefficient [1]
-//   coefficient = min(1, limit / (norm + 1e-6)),  g' = g * coefficient
+//   coefficient = min(1, limit / (norm + 1e-6)),  g' = g * coefficient;
+//   -1 if the norm is not finite: the step is skipped, counted in skipped[0], and the first
+//   such iteration (step) noted in skipped[1]
 //   Adam: g' += decay * p;  AdamW: p *= shrink (1 - lr * decay)
 //   m = beta1 m + (1 - beta1) g';  v = beta2 v + (1 - beta2) g'^2
 //   p -= step * m / (sqrt(v) * root + eps)
@@ -12,7 +14,7 @@
 // import: layout
 
 struct Params {
-    total: u32,    // vec4
+    total: u32,    // vec4; of clip_coefficient, whether the first skipped step stops all
     p0: u32,       // in vec4
     g0: u32,
     m0: u32,
@@ -44,7 +46,10 @@ fn adam(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
     if (i >= params.total) { return; }
     let value = p[params.p0 + i];
     var gradient = g[params.g0 + i];
-    if (CLIPPED) { gradient *= coefficient[0]; }
+    if (CLIPPED) {
+        if (coefficient[0] < 0.0) { return; }
+        gradient *= coefficient[0];
+    }
     gradient += params.decay * value;
     let first = params.beta1 * m[params.m0 + i] + params.rest1 * gradient;
     let second = params.beta2 * v[params.v0 + i] + params.rest2 * gradient * gradient;
@@ -65,9 +70,16 @@ fn ema(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lan
 
 @group(0) @binding(1) var<storage, read> norm: array<f32>;
 @group(0) @binding(2) var<storage, read_write> clip: array<vec4f>;
+@group(0) @binding(3) var<storage, read_write> skipped: array<vec4f>;
 
 @compute @workgroup_size(1)
 fn clip_coefficient() {
-    let c = params.limit / (norm[0] + 1e-6);
-    clip[0] = vec4f(select(c, 1.0, c > 1.0), 0.0, 0.0, 0.0); // a NaN stays one
+    let c = min(params.limit / (norm[0] + 1e-6), 1.0);
+    let before = skipped[0];
+    let stopped = params.total == 1u && before.x > 0.0;
+    let bad = stopped || (bitcast<u32>(norm[0]) & 0x7f800000u) == 0x7f800000u;
+    clip[0] = vec4f(select(c, -1.0, bad), 0.0, 0.0, 0.0);
+    if (bad) {
+        skipped[0] = vec4f(before.x + 1.0, select(before.y, params.step, before.x == 0.0), 0.0, 0.0);
+    }
 }

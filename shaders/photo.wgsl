@@ -4,6 +4,7 @@
 //   to_pixels    samples [rows, W, channels] = round(clamp(x, 0, 1) * max), halves to even;
 //                grey is 0.299 r + 0.587 g + 0.114 b (ITU-R BT.601)
 //   reflect_pad  y [H', W', C] = x, mirrored past H and W.   PyTorch: F.pad(x, ..., "reflect")
+//                and its gradient
 // Mirroring does not repeat the last pixel, and goes back and forth where the
 // padding is wider than the image.
 
@@ -74,4 +75,30 @@ fn reflect_pad(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_in
     let column = mirror(i / params.channels % params.padded, params.width);
     let row = mirror(i / params.channels / params.padded, params.height);
     y[params.y0 + i] = x[params.x0 + (row * params.width + column) * params.channels + c];
+}
+
+// reflect_pad_gradient sums dy over all places that a pixel was mirrored to:
+// i and -i, and what lies whole periods from them. x is dy, y is dx.
+@compute @workgroup_size(64)
+fn reflect_pad_gradient(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
+    let i = number(group) * 64u + lane;
+    if (i >= params.height * params.width * params.channels) { return; }
+    let c = i % params.channels;
+    let column = i / params.channels % params.width;
+    let row = i / params.channels / params.width;
+    var sum = vec4f();
+    for (var r = row; r < params.rows; r = next_image(r, row, params.height)) {
+        for (var q = column; q < params.padded; q = next_image(q, column, params.width)) {
+            sum += x[params.x0 + (r * params.padded + q) * params.channels + c];
+        }
+    }
+    y[params.y0 + i] = sum;
+}
+
+// next_image returns the first place after at that mirrors to i of 0..n-1.
+fn next_image(at: u32, i: u32, n: u32) -> u32 {
+    let period = max(2u * (n - 1u), 1u);
+    let back = period - i;  // the image of -i
+    if (at % period == i && i != 0u && back != i) { return at - i + back; }
+    return at - at % period + period + i;
 }

@@ -1,8 +1,10 @@
 // pointwise: one value in, one value out, on [rows, C].
 //   add a + b   mul a * b   clamp min(max(a, lo), hi)   activate act(a)
+//   blend lo * a + hi * b
 //   gate        gelu(a) * b, with a and b the halves of a row     (GDFN; PyTorch: F.gelu(x1) * x2)
 //   scale_shift a * k + s, with k and s [N, C] of the row's image
 //   gradients, with b that of y:  clamp b where lo <= a <= hi   activate b * act'(a)
+//   gate_gradient  with the halves u, v of a row of a: b * v * gelu'(u), then b * gelu(u)
 //   accumulate  y += a
 
 // import: activation
@@ -24,7 +26,7 @@ struct Params {
     slope: f32,
 }
 
-const OP: u32 = 0;   // 0 add, 1 mul, 2 clamp, 3 activate, 4 gate, 5 clamp's gradient, 6 activate's
+const OP: u32 = 0;   // 0 add, 1 mul, 2 clamp, 3 activate, 4 gate, 5 clamp's gradient, 6 activate's, 7 blend
 const ACT: u32 = 0;
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -53,9 +55,22 @@ fn pointwise(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_inde
         case 3u: { v = keep_nan(activate(ACT, u, params.slope), u); }
         case 5u: { v = select(vec4f(), w, (u >= vec4f(params.lo)) & (u <= vec4f(params.hi))); }
         case 6u: { v = w * activate_gradient(ACT, u, params.slope); }
+        case 7u: { v = params.lo * u + params.hi * w; }
         default: { v = gelu(u) * w; }
     }
     y[params.y0 + i] = v;
+}
+
+@compute @workgroup_size(64)
+fn gate_gradient(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
+    let i = number(group) * 64u + lane; // of b
+    if (i >= params.total) { return; }
+    let to = i / params.width * 2u * params.width + i % params.width;
+    let u = a[params.a0 + to];
+    let v = a[params.a0 + to + params.width];
+    let w = b[params.b0 + i];
+    y[params.y0 + to] = w * v * gelu_gradient(u);
+    y[params.y0 + to + params.width] = w * gelu(u);
 }
 
 @group(0) @binding(2) var<storage, read_write> sum: array<vec4f>;

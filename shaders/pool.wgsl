@@ -5,6 +5,8 @@
 // First along rows, then down columns: two passes with many invocations each,
 // and the order of summation is fixed. Sums are taken in short runs, so that
 // rounding grows with the runs and not with the image.
+// Backward, a pixel sums dy / pixels over the windows it is in: pixel i of size
+// is in windows floor(i * n / size) to ceil((i + 1) * n / size) - 1.
 
 // import: layout
 
@@ -14,8 +16,10 @@ struct Params {
     out: u32,
     channels: u32, // stored, in vec4
     images: u32,
-    x0: u32,       // in vec4
-    y0: u32,
+    x0: u32,       // in vec4, of what is read
+    y0: u32,       // and of what is written
+    first: u32,    // backward: first row of the band, counted through all images
+    total: u32,    // and vec4 to write
 }
 
 const RUN: u32 = 32;
@@ -63,4 +67,28 @@ fn down(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
     let first = params.x0 + (i / stride / params.out * params.rows + start) * stride + i % stride;
     let pixels = count * (window_end(column, params.width) - window_start(column, params.width));
     y[params.y0 + i] = sum_of(first, count, stride) / f32(pixels);
+}
+
+@group(0) @binding(1) var<storage, read> dy: array<vec4f>;
+@group(0) @binding(2) var<storage, read_write> dx: array<vec4f>;
+
+// One invocation computes four channels of one pixel of the band.
+@compute @workgroup_size(64)
+fn backward(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
+    let i = number(group) * 64u + lane;
+    if (i >= params.total) { return; }
+    let c = i % params.channels;
+    let column = i / params.channels % params.width;
+    let row = params.first + i / params.channels / params.width;
+    let image = row / params.rows;
+    let y_in = row % params.rows;
+    var sum = vec4f();
+    for (var v = y_in * params.out / params.rows; v * params.rows < (y_in + 1u) * params.out; v++) {
+        let height = window_end(v, params.rows) - window_start(v, params.rows);
+        for (var h = column * params.out / params.width; h * params.width < (column + 1u) * params.out; h++) {
+            let pixels = height * (window_end(h, params.width) - window_start(h, params.width));
+            sum += dy[params.x0 + ((image * params.out + v) * params.out + h) * params.channels + c] / f32(pixels);
+        }
+    }
+    dx[params.y0 + i] = sum;
 }

@@ -1,6 +1,7 @@
 // softmax: softmax over the last axis of [rows, C].   PyTorch: torch.softmax(x, -1)
-//   x, y [rows, C]
+//   x, y, dy, dx [rows, C]
 //   y = exp(x - max) / sum exp(x - max)
+//   dx = y * (dy - sum of y dy)
 
 // import: layout
 // import: rows
@@ -9,8 +10,9 @@ struct Params {
     rows: u32,
     channels: u32,
     width: u32,   // of a stored row, in vec4
-    x0: u32,      // in vec4
-    y0: u32,
+    x0: u32,      // in vec4, of x or y
+    dy0: u32,
+    y0: u32,      // of y or dx
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -37,5 +39,23 @@ fn softmax(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index)
     if (row >= params.rows) { return; }
     for (var c = first; c < params.width; c += 16u) {
         y[params.y0 + row * params.width + c] = select(vec4f(), exp(x[source + c] - top) * scale, used(c, params.channels));
+    }
+}
+
+@group(0) @binding(1) var<storage, read> probability: array<vec4f>;  // y
+@group(0) @binding(2) var<storage, read> dy: array<vec4f>;
+@group(0) @binding(3) var<storage, read_write> dx: array<vec4f>;
+
+@compute @workgroup_size(64)
+fn backward(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
+    let row = number(group) * 4u + lane / 16u;
+    let at = min(row, params.rows - 1u) * params.width;
+    let first = lane % 16u;
+    var along = 0.0;
+    for (var c = first; c < params.width; c += 16u) { along += dot(probability[params.x0 + at + c], dy[params.dy0 + at + c]); }
+    along = row_sum(along, lane);
+    if (row >= params.rows) { return; }
+    for (var c = first; c < params.width; c += 16u) {
+        dx[params.y0 + at + c] = probability[params.x0 + at + c] * (dy[params.dy0 + at + c] - along);
     }
 }

@@ -1,22 +1,26 @@
 // tokens: linear maps over the token axis of [N, L, C].
 //   mix    y[n,m,:] = act(sum_l w[m,l] x[n,l,:] + b[m]) + residual[n,m,:]
 //          PyTorch: F.linear(x.transpose(1, 2), w, b).transpose(1, 2)
+//          transposed, as for the gradient of x, w is [L, M]: w[l,m] x[n,l,:]
+//   mix_weights  the gradients of w and b for dy, that of the sums:
+//          dw[m,l] += sum of dy[n,m,:] x[n,l,:]    db[m] += sum of dy[n,m,:]
 //   mixer  y = x + mix(gelu(mix(LayerNorm(x), w1, b1)), w2, b2)
 //          HI-Diff: the patch_mixer half of MLP, with its norm1
-// One invocation computes four channels of all tokens (mixer) or of one (mix).
+// One invocation computes four channels of all tokens (mixer) or of one (mix),
+// sixteen compute a weight's gradient.
 
 // import: activation
 // import: layout
 // import: rows
 
 struct Params {
-    total: u32,     // mix: vec4 to write
+    total: u32,     // mix: vec4 to write; mix_weights: images
     tokens: u32,    // L
     outputs: u32,   // M: tokens out, or hidden ones
     channels: u32,
     width: u32,     // of a stored row, in vec4
     x0: u32,        // in vec4
-    r0: u32,
+    r0: u32,        // of residual or dy
     y0: u32,
     eps: f32,
     slope: f32,
@@ -25,6 +29,7 @@ struct Params {
 const ACT: u32 = 0;
 const BIASED: bool = false;
 const RESIDUAL: bool = false;
+const TRANSPOSED: bool = false;
 const TOKENS: u32 = 16;  // mixer: L
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -42,11 +47,37 @@ fn mix_tokens(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_ind
     let m = i / params.width % params.outputs;
     let source = params.x0 + i / params.width / params.outputs * params.tokens * params.width + c;
     var v = vec4f();
-    for (var l = 0u; l < params.tokens; l++) { v += w[m * params.tokens + l] * x[source + l * params.width]; }
+    for (var l = 0u; l < params.tokens; l++) {
+        let at = select(m * params.tokens + l, l * params.outputs + m, TRANSPOSED);
+        v += w[at] * x[source + l * params.width];
+    }
     if (BIASED) { v += bias[m]; }
     v = select(vec4f(), activate(ACT, v, params.slope), used(c, params.channels));
     if (RESIDUAL) { v += residual[params.r0 + i]; }
     y[params.y0 + i] = v;
+}
+
+@group(0) @binding(2) var<storage, read> dy: array<vec4f>;
+@group(0) @binding(3) var<storage, read_write> dw: array<f32>;
+@group(0) @binding(4) var<storage, read_write> db: array<f32>;
+
+@compute @workgroup_size(64)
+fn mix_weights(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
+    let columns = params.tokens + 1u;  // the last is b
+    let i = number(group) * 4u + lane / 16u;
+    let m = min(i / columns, params.outputs - 1u);
+    let l = i % columns;
+    var sum = 0.0;
+    for (var e = lane % 16u; e < params.total * params.width; e += 16u) {
+        let image = e / params.width;
+        let c = e % params.width;
+        var v = vec4f(1.0);
+        if (l < params.tokens) { v = x[params.x0 + (image * params.tokens + l) * params.width + c]; }
+        sum += dot(v, dy[params.r0 + (image * params.outputs + m) * params.width + c]);
+    }
+    sum = row_sum(sum, lane);
+    if (lane % 16u != 0u || i >= params.outputs * columns) { return; }
+    if (l < params.tokens) { dw[m * params.tokens + l] += sum; } else { db[m] += sum; }
 }
 
 @group(0) @binding(2) var<storage, read> gamma: array<vec4f>;

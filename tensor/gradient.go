@@ -1,16 +1,161 @@
 package tensor
 
+import (
+	"fmt"
+
+	"hidiff/shaders"
+)
+
 // accumulate adds to the gradients of s.Weight and s.Bias those of the rows of
 // a band: x is what the weight multiplies, LayerNorm and modulation applied,
 // and for a convolution the band with its halo, as convolve takes it; dy is
 // the gradient of the band's outputs, in s.OutParts (a convolution's before
 // any pixel shuffle, in one part). Frozen parameters cost nothing.
-func (s LinearSpec) accumulate(x, dy *Tensor, b band) { panic("not written yet") }
+func (s LinearSpec) accumulate(x, dy *Tensor, b band) {
+	expect(x.Channels() == s.In && x.parts == max(s.InParts, 1), "linear", "x", fmt.Sprintf("[..., %d] in %d parts", s.In, max(s.InParts, 1)), x)
+	expect(dy.Channels() == s.Out && dy.parts == max(s.OutParts, 1), "linear", "dy", fmt.Sprintf("[..., %d] in %d parts", s.Out, max(s.OutParts, 1)), dy)
+	r := rowSums{runs: 1, rows: dy.rows(), width: shortestChunk}
+	if s.Conv {
+		top, bottom := b.halo(1)
+		r.width, r.height, r.first, r.above = x.shape[2], b.height, b.image*b.height+b.y0, top
+		expect(x.rows() == dy.rows()+(top+bottom)*r.width, "linear", "x", fmt.Sprintf("the rows of dy %v and %d more", dy.shape, top+bottom), x)
+	} else {
+		expect(x.rows() == dy.rows(), "linear", "x", fmt.Sprintf("as many rows as dy %v", dy.shape), x)
+	}
+	taps, row := s.taps(), max(s.Row, s.In)*s.taps()
+	if g := s.Weight.Grad; g != nil {
+		s.Weight.expect("linear", "weight", s.Out*row)
+		p := r.products(dy, x, taps)
+		p.add(g, taps, s.Out, s.In, s.From, row, dy, x)
+		p.Release()
+	}
+	if s.Bias != nil && s.Bias.Grad != nil {
+		s.Bias.expect("linear", "bias", s.Out)
+		p := r.columns(dy)
+		p.add(s.Bias.Grad, 1, s.Out, 1, 0, 1, dy, nil)
+		p.Release()
+	}
+}
 
 // outer sums a[r, i]*b[r, j] over the rows r of each of images equal runs of
 // rows: [images, a.width, b.width], as stored, the padding's products zero.
-func outer(a, b *Tensor, images int) *Tensor { panic("not written yet") }
+func outer(a, b *Tensor, images int) *Tensor {
+	expect(a.rows() == b.rows() && a.rows()%images == 0, "outer", "b", fmt.Sprintf("as many rows as a %v, %d equal runs", a.shape, images), b)
+	p := rowSums{runs: images, rows: a.rows() / images, width: shortestChunk}.products(a, b, 1)
+	return p.total(1, images, a.width(), b.width())
+}
 
 // columnSums sums the rows of each of images equal runs of rows:
 // [images, a.width] in a's parts.
-func columnSums(a *Tensor, images int) *Tensor { panic("not written yet") }
+func columnSums(a *Tensor, images int) *Tensor {
+	expect(a.rows()%images == 0, "column_sums", "a", fmt.Sprintf("%d equal runs of rows", images), a)
+	p := rowSums{runs: images, rows: a.rows() / images, width: shortestChunk}.columns(a)
+	return p.total(a.parts, images, a.Channels())
+}
+
+// rowSums are sums over rows, one set of them for each run of rows. Lines are
+// those of gradient.wgsl.
+type rowSums struct {
+	runs, rows           int
+	width                int // rows of a line
+	height, first, above int // of a convolution
+}
+
+// shortestChunk is the number of rows from which on a chunk of its own pays.
+const shortestChunk = 64
+
+// partialSums are one set of sums for each chunk of each run, and how many
+// there are of either.
+type partialSums struct {
+	*Tensor
+	runs, splits int
+}
+
+// chunks cuts every run so that work, of which a run's sums need some, comes
+// to enough: lines in a chunk, and chunks in a run.
+func (r rowSums) chunks(work, enough int) (lines, splits int) {
+	all := ceilDiv(r.rows, r.width)
+	lines = max(ceilDiv(all, ceilDiv(enough, r.runs*work)), ceilDiv(shortestChunk, r.width))
+	return lines, ceilDiv(all, lines)
+}
+
+// products sums the products of a's channels with b's: sets of
+// [a.width, taps, b.width]. The partial sums take some MiB at most, or one set
+// for each run.
+func (r rowSums) products(a, b *Tensor, taps int) partialSums {
+	d, n4, k4 := a.d, a.width()/4, b.width()/4
+	entry, tiles, each, enough := "tiled", ceilDiv(n4, 16)*ceilDiv(taps*k4, 16), 1, 512
+	if d.Variant != "tiled" && (d.Variant != "" || d.Adapter().Software) {
+		entry, tiles, each, enough = "direct", ceilDiv(n4, 4)*taps*ceilDiv(k4, 4), 64, 2048
+	}
+	lines, splits := r.chunks(tiles, enough)
+	p := partialSums{New(d, r.runs*splits*a.width()*taps, b.width()), r.runs, splits}
+	av, a0 := a.view()
+	bv, b0 := b.view()
+	d.run(call{
+		kernel: d.kernel("gradient", entry, shaders.Constants{"TAPS": taps}),
+		params: []any{r.rows, r.width, lines, splits, r.runs * splits, n4, k4, a0, b0, r.height, r.first, r.above},
+		views:  views(av, bv, p.whole()),
+		groups: spread(ceilDiv(r.runs*splits*tiles, each)),
+		work:   2 * float64(a.rows()) * float64(a.width()) * float64(taps*b.width()),
+	})
+	return p
+}
+
+// columns sums a's channels.
+func (r rowSums) columns(a *Tensor) partialSums {
+	d, n4 := a.d, a.width()/4
+	lines, splits := r.chunks(n4, 8192)
+	p := partialSums{NewParts(d, a.parts, r.runs*splits, a.Channels()), r.runs, splits}
+	av, a0 := a.view()
+	d.run(call{
+		kernel: d.kernel("gradient", "columns", nil),
+		params: []any{r.rows, r.width, lines, splits, r.runs * splits, n4, 0, a0},
+		views:  views(av, p.whole()),
+		groups: spread(ceilDiv(r.runs*splits*n4, 64)),
+		work:   float64(a.rows()) * float64(a.width()),
+	})
+	return p
+}
+
+// size is the number of sums in a set, as stored.
+func (p partialSums) size() int { return p.rows() * p.width() / (p.runs * p.splits) }
+
+// total adds up the splits and consumes them.
+func (p partialSums) total(parts int, shape ...int) *Tensor {
+	defer p.Release()
+	if p.splits == 1 {
+		return p.Reshape(shape...)
+	}
+	y := NewParts(p.d, parts, shape...)
+	p.finish("total", 1, p.runs*p.size(), y)
+	return y
+}
+
+// add adds the sums of one run to a gradient [out, ..., taps], inputs values of
+// every row from in0 on. The channels of dy and x say how the sums are stored;
+// x is nil for column sums.
+func (p partialSums) add(g *Tensor, taps, out, inputs, in0, row int, dy, x *Tensor) {
+	each := dy.Channels() / dy.parts
+	params := []any{inputs, in0, row, each, pad4(each), 1, 1, 1}
+	if x != nil {
+		in := x.Channels() / x.parts
+		params = []any{inputs, in0, row, each, pad4(each), in, pad4(in), x.width()}
+	}
+	p.finish("add", taps, out*inputs*taps, g, params...)
+}
+
+// finish runs the second step, count sums of it.
+func (p partialSums) finish(entry string, taps, count int, y *Tensor, more ...any) {
+	sections := 1
+	for sections < min(p.splits, 16) {
+		sections *= 2
+	}
+	p.d.run(call{
+		kernel: p.d.kernel("gradient", entry, shaders.Constants{"TAPS": taps}),
+		params: append([]any{0, 0, 0, p.splits, 0, 0, 0, 0, 0, 0, 0, 0, count, p.size(), sections}, more...),
+		views:  views(p.whole(), y.whole()),
+		groups: spread(ceilDiv(count*sections, 64)),
+		work:   float64(count * p.splits),
+	})
+}

@@ -2,6 +2,7 @@ package tensor
 
 import (
 	"fmt"
+	"slices"
 
 	"hidiff/shaders"
 	"hidiff/wgpu"
@@ -21,57 +22,144 @@ type HIM struct {
 // holds the prior's keys and values, Linear(norm2(prior)), from channel at on:
 // 2*Heads parts, each padded to a multiple of four.
 func (m *HIM) Apply(x, kv *Tensor, at int) *Tensor {
-	d := x.d
-	if len(kv.shape) != 3 || kv.shape[0] != x.shape[0] {
-		panic(&ShapeError{"him", "kv", fmt.Sprintf("[%d, tokens, ...]", x.shape[0]), kv.shape})
-	}
-	n, tokens, dim := x.shape[0], kv.shape[1], x.Channels()
-	c := dim / m.Heads
-	perHead := pad4(tokens)
-	scores := New(d, n, x.width()+2, m.Heads*perHead)
-	outs := New(d, n, m.Heads*perHead, x.width())
-	optional := func(p *Parameter) wgpu.View {
-		if p == nil {
-			return m.Query.whole()
-		}
-		return p.whole()
-	}
-	constants := func(extra shaders.Constants) shaders.Constants {
-		c := shaders.Constants{"TOKENS4": m.Heads * perHead / 4, "PER_HEAD4": perHead / 4}
-		for k, v := range extra {
-			c[k] = v
-		}
-		return c
-	}
-	params := func(pixels, image, x0, y0 int) []any {
-		return []any{pixels, x.width() / 4, dim, m.Heads, c, pad4(c), tokens, image, x0, y0, at, kv.width(), float32(LayerNormEps)}
-	}
-	d.run(call{
-		kernel: d.kernel("him", "fold", constants(shaders.Constants{"Q_BIAS": m.QBias != nil, "BETA": m.Beta != nil})),
-		params: params(0, 0, 0, 0),
-		views: []wgpu.View{kv.whole(), m.Query.whole(), optional(m.QBias), optional(m.Gamma), optional(m.Beta), m.Proj.whole(),
-			scores.whole(), outs.whole()},
-		groups: [3]int{m.Heads, n, 1},
-		work:   4 * float64(n*tokens) * float64(dim*dim),
-	})
-	y := newWhole(d, 1, x.shape...)
-	apply := d.kernel("him", "apply", constants(shaders.Constants{"NORM": int(m.Norm)}))
+	f := m.fold(x, kv, at)
+	defer f.release()
+	y := newWhole(x.d, 1, x.shape...)
 	eachBand(x, bandCost{widths: []int{x.width(), x.width()}}, func(b band) {
 		xb, yb := x.rowsOf(b, 0), y.target(b)
-		xv, x0 := xb.view()
-		yv, y0 := yb.view()
-		pixels := (b.y1 - b.y0) * x.shape[2]
-		groups := ceilDiv(pixels, 64)
-		d.run(call{
-			kernel: apply, params: params(pixels, b.image, x0, y0),
-			views:  []wgpu.View{xv, scores.whole(), outs.whole(), m.ProjBias.whole(), yv},
-			groups: [3]int{min(groups, 65535), ceilDiv(groups, 65535), b.images},
-			work:   4 * float64(b.images*pixels) * float64(x.width()*m.Heads*perHead),
-		})
+		f.eachPixel("apply", b, xb, yb, 0, m.ProjBias.whole())
 		xb.Release()
 		y.commit(b, yb)
 	})
-	scores.Release()
-	outs.Release()
 	return y
+}
+
+// Backward returns the gradient of x, for dy that of y = Apply(x, kv, at). It
+// adds to those of the parameters, and to dkv, which is laid out like kv, that
+// of the keys and values.
+func (m *HIM) Backward(x, kv *Tensor, at int, dy, dkv *Tensor) *Tensor {
+	expect(slices.Equal(dy.shape, x.shape) && dy.parts == 1, "him", "dy", fmt.Sprint(x.shape), dy)
+	expect(slices.Equal(dkv.shape, kv.shape) && dkv.width() == kv.width(), "him", "dkv", fmt.Sprintf("%v, stored as kv", kv.shape), dkv)
+	d, n, dim := x.d, x.shape[0], x.Channels()
+	f := m.fold(x, kv, at)
+	defer f.release()
+	// The gradients of scores and outs: what the pixels of each image sum to.
+	dtable, dconstants, douts := New(d, n, x.width(), f.all), New(d, n, f.all), New(d, n, f.all, x.width())
+	dx := newWhole(d, 1, x.shape...)
+	cost := bandCost{widths: []int{x.width(), f.all}, scratch: x.width() + 2*f.all}
+	eachBand(x, cost, func(b band) {
+		xb, dyb, dxb := x.rowsOf(b, 0), dy.rowsOf(b, 0), dx.target(b)
+		normal, attention, dscores := New(d, xb.shape...), New(d, withChannels(xb, f.all)...), New(d, withChannels(xb, f.all)...)
+		gv, g0 := dyb.view()
+		f.eachPixel("backward", b, xb, dxb, g0, gv, normal.whole(), attention.whole(), dscores.whole())
+		dtable.addSums(b, outer(normal, dscores, b.images))
+		dconstants.addSums(b, columnSums(dscores, b.images))
+		douts.addSums(b, outer(attention, dyb, b.images))
+		for _, t := range []*Tensor{xb, dyb, normal, attention, dscores} {
+			t.Release()
+		}
+		dx.commit(b, dxb)
+	})
+
+	dgamma, dbeta := m.Gamma.gradient(d, dim), m.Beta.gradient(d, dim)
+	f.run("unfold", [3]int{dim, 1, 1}, kv.whole(), dconstants.whole(), m.Gamma.whole(), f.optional(m.Beta), m.Query.whole(),
+		dgamma.whole(), dbeta.whole(), dtable.whole())
+	dquery, dqbias, dproj, dprojbias := m.Query.gradient(d, dim*dim), m.QBias.gradient(d, dim), m.Proj.gradient(d, dim*dim), m.ProjBias.gradient(d, dim)
+	f.run("weights", spread(ceilDiv(dim*dim, 64)), kv.whole(), dconstants.whole(), dtable.whole(), douts.whole(),
+		dquery.whole(), dqbias.whole(), dproj.whole(), dprojbias.whole())
+	f.run("tokens", spread(ceilDiv(kv.rows()*dim, 64)), f.optional(m.QBias), dconstants.whole(), dtable.whole(), douts.whole(),
+		m.Query.whole(), m.Proj.whole(), dkv.whole())
+	for _, t := range []*Tensor{dtable, dconstants, douts, dgamma, dbeta, dquery, dqbias, dproj, dprojbias} {
+		t.Release()
+	}
+	return dx
+}
+
+// gradient returns where p's gradient is added: n values that nobody reads, if
+// p is missing or frozen. Release it.
+func (p *Parameter) gradient(d *Device, n int) *Tensor {
+	if p == nil || p.Grad == nil {
+		return New(d, n)
+	}
+	return p.Grad.Share()
+}
+
+// addSums adds the sums of a band's pixels to those of their images in t; the
+// bands of an image come from the top down.
+func (t *Tensor) addSums(b band, sums *Tensor) {
+	if b.y0 > 0 {
+		sums = Accumulate(t.Image(b.image), sums)
+	}
+	t.d.Copy(t.mem.buffer, t.offset+int64(b.image)*t.bytes()/int64(t.shape[0]), sums.mem.buffer, sums.offset, sums.bytes())
+	sums.Release()
+}
+
+// foldedHIM is a HIM made ready for images x and their keys and values.
+type foldedHIM struct {
+	*HIM
+	x, kv        *Tensor
+	at           int
+	all          int     // tokens of all heads, each head's padded to a multiple of 4
+	scores, outs *Tensor // see him.wgsl
+}
+
+func (m *HIM) fold(x, kv *Tensor, at int) *foldedHIM {
+	if len(kv.shape) != 3 || kv.shape[0] != x.shape[0] {
+		panic(&ShapeError{"him", "kv", fmt.Sprintf("[%d, tokens, ...]", x.shape[0]), kv.shape})
+	}
+	f := &foldedHIM{HIM: m, x: x, kv: kv, at: at, all: m.Heads * pad4(kv.shape[1])}
+	f.scores = New(x.d, x.shape[0], x.width()+2, f.all)
+	f.outs = New(x.d, x.shape[0], f.all, x.width())
+	f.run("fold", [3]int{m.Heads, x.shape[0], 1}, kv.whole(), f.optional(m.QBias), m.Gamma.whole(), f.optional(m.Beta),
+		m.Query.whole(), m.Proj.whole(), f.scores.whole(), f.outs.whole())
+	return f
+}
+
+func (f *foldedHIM) release() {
+	f.scores.Release()
+	f.outs.Release()
+}
+
+// optional binds a parameter that need not be there.
+func (f *foldedHIM) optional(p *Parameter) wgpu.View {
+	if p == nil {
+		return f.Query.whole()
+	}
+	return p.whole()
+}
+
+// run dispatches an entry point for the small matrices, of all images.
+func (f *foldedHIM) run(entry string, groups [3]int, all ...wgpu.View) {
+	f.x.d.run(call{
+		kernel: f.kernel(entry), params: f.params(0, 0, 0, 0, 0), views: all, groups: groups,
+		work: 4 * float64(f.kv.rows()) * float64(f.x.Channels()*f.x.Channels()),
+	})
+}
+
+// eachPixel dispatches an entry point for the pixels of a band: x in, y out,
+// and what it binds between them, dy at an offset of dy0 vec4.
+func (f *foldedHIM) eachPixel(entry string, b band, x, y *Tensor, dy0 int, more ...wgpu.View) {
+	xv, x0 := x.view()
+	yv, y0 := y.view()
+	all := append(append(views(xv, f.scores.whole(), f.outs.whole()), more...), yv)
+	pixels := (b.y1 - b.y0) * x.shape[2]
+	groups := ceilDiv(pixels, 64)
+	x.d.run(call{
+		kernel: f.kernel(entry), params: f.params(pixels, b.image, x0, dy0, y0), views: all,
+		groups: [3]int{min(groups, 65535), ceilDiv(groups, 65535), b.images},
+		work:   4 * float64(b.images*pixels) * float64(x.width()*f.all),
+	})
+}
+
+func (f *foldedHIM) kernel(entry string) *wgpu.Kernel {
+	return f.x.d.kernel("him", entry, shaders.Constants{
+		"TOKENS4": f.all / 4, "PER_HEAD4": f.all / f.Heads / 4, "NORM": int(f.Norm), "Q_BIAS": f.QBias != nil, "BETA": f.Beta != nil,
+	})
+}
+
+func (f *foldedHIM) params(pixels, image, x0, dy0, y0 int) []any {
+	dim := f.x.Channels()
+	c := dim / f.Heads
+	return []any{pixels, f.x.width() / 4, dim, f.Heads, c, pad4(c), f.kv.shape[1], f.x.shape[0], image, x0, dy0, y0,
+		f.at, f.kv.width(), float32(LayerNormEps)}
 }

@@ -28,58 +28,15 @@ const (
 // Apply returns x + attn(x) for images [N, H, W, dim]. With inPlace it
 // overwrites and returns x.
 func (a *Attention) Apply(x *Tensor, inPlace bool) *Tensor {
-	d := x.d
-	n, h, w := x.geometry()
-	dim := x.Channels()
-	c := dim / a.Heads
-	c4 := pad4(c) / 4
-	blocks := ceilDiv(c4, 16)
-	block4 := ceilDiv(c4, blocks)
 	wide := a.QKV.n
-
-	// Bands are found first, because the partial sums need one slot a chunk.
-	var bands []band
-	v := newWhole(d, a.Heads, n, h, w, dim)
-	cost := bandCost{widths: []int{x.width(), wide}, scratch: wide, halo: 1}
-	eachBand(x, cost, func(b band) { bands = append(bands, b) })
-	across := ceilDiv(w, tilePixels)
-	chunk := max(smallestChunk, ceilDiv(h*across, mostChunks))
-	slots, first := 0, 0
-	for _, b := range bands {
-		if b.image == 0 {
-			slots += ceilDiv((b.y1-b.y0)*across, chunk)
-		}
-	}
-	size := (4*c4 + 2) * 4 * c4
-	partials := New(d, n, a.Heads, slots, size)
-	for _, b := range bands {
-		if b.y0 == 0 {
-			first = 0
-		}
-		xb := x.rowsOf(b, 1)
-		qkv := NewParts(d, 3*a.Heads, xb.shape[0], xb.shape[1], w, 3*dim)
-		a.QKV.multiply(xb, qkv, Fused{}, b.image)
-		xb.Release()
-		vb := v.target(b)
-		qv, q0 := qkv.view()
-		vv, v0 := vb.view()
-		pixels, chunks := (b.y1-b.y0)*w, ceilDiv((b.y1-b.y0)*across, chunk)
-		top, _ := b.halo(1)
-		row := b.image*h + b.y0
-		pv := wgpu.View{Buffer: partials.mem.buffer, Offset: 0, Size: partials.bytes()}
-		d.run(call{
-			kernel: d.kernel("mdta", "gram", nil),
-			params: []any{h, w, row, pixels, row - top, q0, v0, a.Heads, c4, block4, chunk, first + b.image*a.Heads*slots, slots, c, 0, 0, 0},
-			views:  []wgpu.View{qv, a.Depth.taps.whole(), vv, pv},
-			groups: [3]int{chunks, a.Heads * blocks * blocks, b.images},
-			work:   2 * float64(b.images*pixels) * float64(a.Heads) * (float64(4*c4)*float64(4*c4) + 27*float64(4*c4)),
-		})
-		first += chunks
-		qkv.Release()
-		v.commit(b, vb)
-	}
-
-	m := a.fold(partials, n, dim, c, c4, slots)
+	bands := a.bands(x, bandCost{widths: []int{x.width(), wide}, scratch: wide, halo: 1})
+	v := newWhole(x.d, a.Heads, x.shape...)
+	sums, qkv := a.correlate(x, v, bands)
+	qkv.Release()
+	attn := a.attend(sums)
+	sums.Release()
+	m := a.fold(attn)
+	attn.Release()
 	f := Fused{Residual: x}
 	if inPlace {
 		f.Into = x
@@ -90,10 +47,100 @@ func (a *Attention) Apply(x *Tensor, inPlace bool) *Tensor {
 	return y
 }
 
-// fold turns the partial sums into project_out·blockdiag(attn), one matrix per
-// image.
-func (a *Attention) fold(partials *Tensor, n, dim, c, c4, slots int) *Linear {
-	d := partials.d
+// bands are found first, because the partial sums need one slot a chunk.
+func (a *Attention) bands(x *Tensor, cost bandCost) (bands []band) {
+	eachBand(x, cost, func(b band) { bands = append(bands, b) })
+	return bands
+}
+
+// sizes returns the channels of a head, and as stored, in vec4.
+func (a *Attention) sizes() (c, c4 int) {
+	c = a.QKV.in / a.Heads
+	return c, pad4(c) / 4
+}
+
+// correlate computes v, and returns the sums over the pixels of each head's
+// qᵀk, q² and k²: [N, Heads, stored c + 2, stored c]. qkv is that of the last
+// band, with a row around it.
+func (a *Attention) correlate(x, v *Tensor, bands []band) (sums, qkv *Tensor) {
+	d := x.d
+	n, h, w := x.geometry()
+	c, c4 := a.sizes()
+	blocks := ceilDiv(c4, 16)
+	block4 := ceilDiv(c4, blocks)
+	across := ceilDiv(w, tilePixels)
+	chunk := max(smallestChunk, ceilDiv(h*across, mostChunks))
+	slots, first := 0, 0
+	for _, b := range bands {
+		if b.image == 0 {
+			slots += ceilDiv((b.y1-b.y0)*across, chunk)
+		}
+	}
+	partials := New(d, n, a.Heads, slots, (4*c4+2)*4*c4)
+	for _, b := range bands {
+		if b.y0 == 0 {
+			first = 0
+		}
+		qkv.Release()
+		qkv = a.project(x, b, 1)
+		vb := v.target(b)
+		qv, q0 := qkv.view()
+		vv, v0 := vb.view()
+		pixels, chunks := (b.y1-b.y0)*w, ceilDiv((b.y1-b.y0)*across, chunk)
+		top, _ := b.halo(1)
+		row := b.image*h + b.y0
+		d.run(call{
+			kernel: d.kernel("mdta", "gram", nil),
+			params: []any{a.Heads, c, c4, slots, pixels, q0, v0, 0, 0, h, w, row, row - top, block4, chunk, first + b.image*a.Heads*slots},
+			views:  views(qv, a.Depth.taps.whole(), vv, partials.whole()),
+			groups: [3]int{chunks, a.Heads * blocks * blocks, b.images},
+			work:   2 * float64(b.images*pixels) * float64(a.Heads) * (float64(4*c4)*float64(4*c4) + 27*float64(4*c4)),
+		})
+		first += chunks
+		v.commit(b, vb)
+	}
+	sums = New(d, n, a.Heads, 4*c4+2, 4*c4)
+	d.run(call{
+		kernel: d.kernel("mdta", "total", nil),
+		params: []any{a.Heads, c, c4, slots},
+		views:  views(partials.whole(), sums.whole()),
+		groups: [3]int{ceilDiv((4*c4+2)*c4, 64), n * a.Heads, 1},
+		work:   float64(partials.Len()),
+	})
+	partials.Release()
+	return sums, qkv
+}
+
+// project returns qkv before the depthwise convolution, of a band of x and
+// halo rows around it.
+func (a *Attention) project(x *Tensor, b band, halo int) *Tensor {
+	xb := x.rowsOf(b, halo)
+	qkv := NewParts(x.d, 3*a.Heads, withChannels(xb, a.QKV.out)...)
+	a.QKV.multiply(xb, qkv, Fused{}, b.image)
+	xb.Release()
+	return qkv
+}
+
+// attend returns the attention matrices [N, Heads, stored c, stored c], with
+// zeros in the padding.
+func (a *Attention) attend(sums *Tensor) *Tensor {
+	d, n := sums.d, sums.shape[0]
+	c, c4 := a.sizes()
+	attn := New(d, n, a.Heads, 4*c4, 4*c4)
+	d.run(call{
+		kernel: d.kernel("mdta", "attend", nil),
+		params: []any{a.Heads, c, c4},
+		views:  views(sums.whole(), a.Temperature.whole(), attn.whole()),
+		groups: [3]int{ceilDiv(4*c4, 64), n * a.Heads, 1},
+		work:   10 * float64(attn.Len()),
+	})
+	return attn
+}
+
+// fold returns project_out·blockdiag(attn), one matrix per image.
+func (a *Attention) fold(attn *Tensor) *Linear {
+	d, n, dim := attn.d, attn.shape[0], a.QKV.in
+	c, c4 := a.sizes()
 	m := &Linear{
 		d: d, out: dim, in: dim, n: pad4(dim), k: a.Heads * 4 * c4, outParts: 1, inParts: a.Heads,
 		images: n, shuffle: 1,
@@ -103,17 +150,13 @@ func (a *Attention) fold(partials *Tensor, n, dim, c, c4, slots int) *Linear {
 	if a.OutBias != nil {
 		bias = a.OutBias
 	}
-	attn := New(d, n, a.Heads, 4*c4+2, 4*c4)
 	d.run(call{
-		kernel: d.kernel("mdta", "attend", shaders.Constants{"BIAS": a.OutBias != nil}),
-		params: []any{0, 0, 0, 0, 0, 0, 0, a.Heads, c4, 0, 0, 0, slots, c, dim, ceilDiv(dim, 16) * 16, m.n},
-		views: []wgpu.View{partials.whole(), a.Temperature.whole(), a.Out.whole(), bias.whole(), attn.whole(),
-			wgpu.Whole(m.panels.buffer), wgpu.Whole(m.epilogue.buffer)},
-		groups: [3]int{a.Heads, n, 1},
+		kernel: d.kernel("mdta", "fold", shaders.Constants{"BIAS": a.OutBias != nil}),
+		params: []any{a.Heads, c, c4},
+		views:  views(bias.whole(), a.Out.whole(), attn.whole(), wgpu.Whole(m.panels.buffer), wgpu.Whole(m.epilogue.buffer)),
+		groups: [3]int{ceilDiv(ceilDiv(dim, 16)*4*c4, 64), n * a.Heads, 1},
 		work:   2 * float64(n*dim) * float64(dim*c),
 	})
-	attn.Release()
-	partials.Release()
 	return m
 }
 

@@ -16,7 +16,7 @@ import (
 
 // openDevice opens the adapter that HIDIFF_GPU names, or skips: REQUIRE_GPU=1
 // turns the skip into a failure.
-func openDevice(t *testing.T) *Device {
+func openDevice(t testing.TB) *Device {
 	t.Helper()
 	d, err := Open(wgpu.Options{GPU: os.Getenv("HIDIFF_GPU")})
 	if none := (*wgpu.NoAdapterError)(nil); errors.As(err, &none) && os.Getenv("REQUIRE_GPU") == "" {
@@ -123,7 +123,7 @@ func TestPaddingStaysZero(t *testing.T) {
 		}
 	}
 	check("from_pixels", func() *Tensor { return FromPixels(d, make([]uint16, 9), 255, 3, 3, 1, 8, 8) })
-	check("clip", func() *Tensor { return ClipCoefficient(NewParameter(d, []float32{1}).Tensor, 1) })
+	check("clip", func() *Tensor { return ClipCoefficient(From(d, []float32{1}, 1), 1, From(d, []float32{0, 0}, 2), 1, false) })
 }
 
 // Bands of an image in host memory must give the same bits as the image whole.
@@ -159,9 +159,30 @@ func TestNaNIsKept(t *testing.T) {
 			require.True(t, math.IsNaN(float64(v)), "%s at %d: %g", name, i, v)
 		}
 	}
-	c, err := ClipCoefficient(From(d, []float32{nan}, 1), 1).Floats(context.Background())
+}
+
+// A step whose gradient is not finite changes nothing, and is remembered.
+func TestStepsThatAreNotFiniteAreSkipped(t *testing.T) {
+	d := openDevice(t)
+	skipped := From(d, []float32{0, 0}, 2)
+	inf, nan := float32(math.Inf(1)), float32(math.NaN())
+	want := [][]float32{{0, 0}, {1, 2}, {1, 2}, {2, 2}}
+	for i, bad := range []float32{1, nan, 2, inf} {
+		p, g := From(d, []float32{3, 4, 5}, 3), From(d, []float32{1, bad, 0}, 3)
+		m, v := From(d, make([]float32, 3), 3), From(d, make([]float32, 3), 3)
+		clip := ClipCoefficient(GradNorm(g), 0.01, skipped, i+1, false)
+		AdamStep(p, g, m, v, AdamOptions{LR: 1, Beta1: 0.9, Beta2: 0.9, Eps: 1e-8, WeightDecay: 0.1, Step: 1, Clip: clip})
+		if i%2 == 1 {
+			require.Equal(t, []float32{3, 4, 5, 0}, stored(t, p))
+			require.Equal(t, make([]float32, 4), stored(t, v))
+		} else {
+			require.NotEqual(t, float32(3), stored(t, p)[0])
+		}
+		require.Equal(t, want[i], stored(t, skipped)[:2])
+	}
+	c, err := ClipCoefficient(From(d, []float32{1}, 1), 1, skipped, 5, true).Floats(context.Background())
 	require.NoError(t, err)
-	require.True(t, math.IsNaN(float64(c[0])))
+	require.Equal(t, []float32{-1}, c, "after a step that stops")
 }
 
 func TestShapeErrors(t *testing.T) {
@@ -193,7 +214,7 @@ func TestShapeErrors(t *testing.T) {
 		"mixer tokens":   func() { PatchMixer(From(d, random(65*4), 1, 65, 4), p, p, p, p, p, p) },
 		"loss":           func() { Loss{Type: L1Loss, Weight: 1}.Apply(x, tokens) },
 		"adam":           func() { AdamStep(p.Tensor, tokens, p.Tensor, p.Tensor, AdamOptions{}) },
-		"clip":           func() { ClipCoefficient(p.Tensor, 1) },
+		"clip":           func() { ClipCoefficient(p.Tensor, 1, p.Tensor, 1, false) },
 		"pixels":         func() { FromPixels(d, make([]uint16, 5), 255, 2, 1, 3, 8, 8) },
 		"pixel channels": func() { FromPixels(d, make([]uint16, 4), 255, 2, 1, 2, 8, 8) },
 		"pixel padding":  func() { FromPixels(d, make([]uint16, 6), 255, 2, 1, 3, 1, 8) },

@@ -74,16 +74,26 @@ func GradNorm(g *Tensor) *Tensor {
 }
 
 // ClipCoefficient returns min(1, limit/(norm + 1e-6)), shape [1], for a norm
-// from [GradNorm]. PyTorch: clip_grad_norm_.
-func ClipCoefficient(norm *Tensor, limit float32) *Tensor {
+// from [GradNorm]. PyTorch: clip_grad_norm_. If the norm is not finite it is -1,
+// for which [AdamStep] does nothing: such a step is counted in skipped[0], and
+// the first one's iteration noted in skipped[1]. skipped is a tensor [2], zero at
+// first. With stop, all steps after the first such one are skipped, too, so that
+// parameters stay as they were before it. A limit of +Inf clips nothing.
+func ClipCoefficient(norm *Tensor, limit float32, skipped *Tensor, iteration int, stop bool) *Tensor {
 	expect(norm.Len() == 1, "clip_grad_norm", "norm", "[1]", norm)
+	expect(skipped.Len() == 2, "clip_grad_norm", "skipped", "[2]", skipped)
 	d := norm.d
 	c := New(d, 1)
 	zero := float32(0)
+	limit = min(limit, math.MaxFloat32)
+	sticky := 0
+	if stop {
+		sticky = 1
+	}
 	d.run(call{
 		kernel: d.kernel("optimizer", "clip_coefficient", nil),
-		params: []any{0, 0, 0, 0, 0, limit, zero, zero, zero, zero, zero, zero, zero, zero, zero},
-		views:  views(norm.whole(), c.whole()),
+		params: []any{sticky, 0, 0, 0, 0, limit, zero, zero, zero, zero, zero, zero, float32(iteration), zero, zero},
+		views:  views(norm.whole(), c.whole(), skipped.whole()),
 		groups: [3]int{1, 1, 1},
 	})
 	return c

@@ -80,6 +80,14 @@ func (t *Tensor) flat(at, n int) *Tensor {
 // All returns the parameters in the order of their specs.
 func (p *Parameters) All() []*Parameter { return p.list }
 
+// Count returns how many values are learned.
+func (p *Parameters) Count() (n int) {
+	for _, s := range p.specs {
+		n += s.len()
+	}
+	return n
+}
+
 // Spec returns the name and shape of parameter i, without values.
 func (p *Parameters) Spec(i int) ParameterSpec { return p.specs[i] }
 
@@ -110,4 +118,30 @@ func (p *Parameter) expect(op, arg string, n int) {
 	case p.Len() != n:
 		expect(false, op, arg, fmt.Sprintf("%d values", n), p.Tensor)
 	}
+}
+
+// Parameters returns what the map was packed from; entries may be nil.
+func (l *Linear) Parameters() (all []*Parameter) {
+	for _, s := range l.specs {
+		all = append(all, s.Weight, s.Bias, s.Gamma, s.Beta)
+	}
+	return all
+}
+
+// Parameters returns what the convolution was packed from; entries may be nil.
+func (w *Depthwise) Parameters() []*Parameter { return []*Parameter{w.weight, w.bias} }
+
+// Parameters returns all parameters of the attention; entries may be nil.
+func (a *Attention) Parameters() []*Parameter {
+	return append(append(a.QKV.Parameters(), a.Depth.Parameters()...), a.Temperature, a.Out, a.OutBias)
+}
+
+// Parameters returns all parameters of the network; entries may be nil.
+func (f *FeedForward) Parameters() []*Parameter {
+	return append(append(f.In.Parameters(), f.Depth.Parameters()...), f.Out.Parameters()...)
+}
+
+// Parameters returns all parameters of the module; entries may be nil.
+func (m *HIM) Parameters() []*Parameter {
+	return []*Parameter{m.Gamma, m.Beta, m.Query, m.QBias, m.Proj, m.ProjBias}
 }

@@ -105,9 +105,21 @@ func (t *Tensor) Pixels(ctx context.Context, white uint16, width, height, channe
 func ReflectPad(x *Tensor, right, bottom int) *Tensor {
 	expect(len(x.shape) == 4 && right >= 0 && bottom >= 0, "reflect_pad", "x", "[N, H, W, C], and no negative padding", x)
 	n, h, w := x.geometry()
-	y := NewParts(x.d, x.parts, n, h+bottom, w+right, x.Channels())
-	kernel := x.d.kernel("photo", "reflect_pad", nil)
-	for i := range n {
+	return reflect("reflect_pad", x, NewParts(x.d, x.parts, n, h+bottom, w+right, x.Channels()), h, w, right, bottom)
+}
+
+// ReflectPadBackward returns the gradient of x for y = ReflectPad(x, right,
+// bottom) under dy.
+func ReflectPadBackward(dy *Tensor, right, bottom int) *Tensor {
+	n, h, w := dy.geometry()
+	expect(len(dy.shape) == 4 && right < w && bottom < h, "reflect_pad", "dy", "[N, H, W, C] with padding", dy)
+	h, w = h-bottom, w-right
+	return reflect("reflect_pad_gradient", dy, NewParts(dy.d, dy.parts, n, h, w, dy.Channels()), h, w, right, bottom)
+}
+
+func reflect(entry string, x, y *Tensor, h, w, right, bottom int) *Tensor {
+	kernel := x.d.kernel("photo", entry, nil)
+	for i := range x.shape[0] {
 		xi, yi := x.Image(i), y.Image(i)
 		xv, x0 := xi.view()
 		yv, y0 := yi.view()

@@ -18,6 +18,11 @@ func Mul(a, b *Tensor) *Tensor {
 	return pointwise("mul", a, b, pointwiseCall{op: 1})
 }
 
+// Blend returns ka*a + kb*b, of equal shapes.
+func Blend(a, b *Tensor, ka, kb float32) *Tensor {
+	return pointwise("blend", a, b, pointwiseCall{op: 7, lo: ka, hi: kb})
+}
+
 // Clamp returns x with values below lo raised to it and values above hi lowered
 // to it; a NaN stays one. PyTorch: torch.clamp.
 func Clamp(x *Tensor, lo, hi float32) *Tensor {
@@ -80,6 +85,26 @@ func GELUGate(x *Tensor) *Tensor {
 	}, x)
 }
 
+// GELUGateBackward returns the gradient of x for y = GELUGate(x) under dy.
+func GELUGateBackward(x, dy *Tensor) *Tensor {
+	expect(x.parts == 2, "gelu_gate", "x", "a last axis in two parts", x)
+	expect(slices.Equal(dy.shape, withChannels(x, x.Channels()/2)) && dy.parts == 1, "gelu_gate", "dy", "the gate's shape", dy)
+	return eachRows(newLike(x, 2, x.shape), func(_ band, dx *Tensor, in []*Tensor) {
+		d, width := dx.d, dx.width()/8
+		xv, x0 := in[0].view()
+		dyv, dy0 := in[1].view()
+		dxv, dx0 := dx.view()
+		total, zero := dx.rows()*width, float32(0)
+		d.run(call{
+			kernel: d.kernel("pointwise", "gate_gradient", nil),
+			params: []any{total, width, 0, 0, 0, 0, x0, dy0, dx0, 0, zero, zero, zero},
+			views:  views(xv, dyv, dxv),
+			groups: spread(ceilDiv(total, 64)),
+			work:   40 * float64(total),
+		})
+	}, x, dy)
+}
+
 // ScaleShift returns x*k + s for x [N, ..., C] and one k and one s per image and
 // channel, [N, C]: the prior's modulation. Source: HI-Diff §3.2.
 func ScaleShift(x, k, s *Tensor) *Tensor {
@@ -103,6 +128,19 @@ func ScaleShift(x, k, s *Tensor) *Tensor {
 			work:   8 * float64(total),
 		})
 	}, x)
+}
+
+// ScaleShiftBackward returns the gradients of x, k and s for
+// y = ScaleShift(x, k, s) under dy.
+func ScaleShiftBackward(x, k, dy *Tensor) (dx, dk, ds *Tensor) {
+	zero := NewParts(k.d, k.parts, k.shape...)
+	zero.Zero()
+	dx = ScaleShift(dy, k, zero)
+	zero.Release()
+	product := Mul(x, dy)
+	dk, ds = columnSums(product, x.shape[0]), columnSums(dy, x.shape[0])
+	product.Release()
+	return dx, dk, ds
 }
 
 // pointwiseCall is an operator of pointwise.wgsl.

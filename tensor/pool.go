@@ -19,7 +19,7 @@ func AdaptiveAvgPool(x *Tensor, out int) *Tensor {
 		rows := b.images * (b.y1 - b.y0)
 		d.run(call{
 			kernel: across,
-			params: []any{rows, w, out, c4, 0, x0, s0},
+			params: []any{rows, w, out, c4, 0, x0, s0, 0, 0},
 			views:  views(xv, sv),
 			groups: spread(ceilDiv(rows*out*c4, 64)),
 			work:   float64(xb.Len()),
@@ -30,11 +30,35 @@ func AdaptiveAvgPool(x *Tensor, out int) *Tensor {
 	y := NewParts(d, x.parts, n, out, out, x.Channels())
 	d.run(call{
 		kernel: down,
-		params: []any{h, w, out, c4, n, 0, 0},
+		params: []any{h, w, out, c4, n, 0, 0, 0, 0},
 		views:  views(sums.whole(), y.whole()),
 		groups: spread(ceilDiv(n*out*out*c4, 64)),
 		work:   float64(sums.Len()),
 	})
 	sums.Release()
 	return y
+}
+
+// AdaptiveAvgPoolBackward returns the gradient of x [N, h, w, C], for dy
+// [N, out, out, C] that of y = AdaptiveAvgPool(x, out).
+func AdaptiveAvgPoolBackward(dy *Tensor, h, w int) *Tensor {
+	expect(len(dy.shape) == 4 && dy.shape[1] == dy.shape[2], "adaptive_avg_pool", "dy", "[N, out, out, C]", dy)
+	d, n, out := dy.d, dy.shape[0], dy.shape[1]
+	dx := newWhole(d, dy.parts, n, h, w, dy.Channels())
+	kernel := d.kernel("pool", "backward", nil)
+	gv, g0 := dy.view()
+	eachBand(dx, bandCost{widths: []int{dx.width()}}, func(b band) {
+		xb := dx.target(b)
+		xv, x0 := xb.view()
+		total := xb.rows() * xb.width() / 4
+		d.run(call{
+			kernel: kernel,
+			params: []any{h, w, out, dx.width() / 4, n, g0, x0, b.image*h + b.y0, total},
+			views:  views(gv, xv),
+			groups: spread(ceilDiv(total, 64)),
+			work:   float64(4 * total),
+		})
+		dx.commit(b, xb)
+	})
+	return dx
 }

@@ -257,3 +257,16 @@ func (t *Tensor) Device() *Device { return t.d }
 
 // Zero clears the tensor.
 func (t *Tensor) Zero() { t.d.Clear(t.mem.buffer, t.offset, t.bytes()) }
+
+// Shared says that others own the memory, too.
+func (t *Tensor) Shared() bool { return t.mem.users > 1 }
+
+// Set uploads new values, row-major, into a tensor without padding.
+func (t *Tensor) Set(values []float32) {
+	if len(values) != t.Len() || t.width() != t.Channels() {
+		panic(&ShapeError{"tensor.Set", "values", fmt.Sprintf("%d values, and no padding", t.Len()), []int{len(values)}})
+	}
+	if !t.d.Dry() {
+		t.d.Upload(t.mem.buffer, t.offset, asBytes(values))
+	}
+}

@@ -14,9 +14,44 @@ import (
 // PyTorch: F.linear(x.transpose(1, 2), w, b).transpose(1, 2).
 func TokenMix(x *Tensor, w, b *Parameter, act Activation, residual *Tensor) *Tensor {
 	expect(len(x.shape) == 3 && x.parts == 1, "token_mix", "x", "[N, L, C] in one part", x)
-	d, n, l, c := x.d, x.shape[0], x.shape[1], x.Channels()
+	l := x.shape[1]
 	expect(w.Len()%l == 0, "token_mix", "w", fmt.Sprintf("M x %d values", l), w.Tensor)
-	m := w.Len() / l
+	return mixTokens(x, w, b, w.Len()/l, act, residual, false)
+}
+
+// TokenMixBackward returns the gradient of x, for dy that of
+// y = TokenMix(x, w, b, act, nil), and adds to those of w and b.
+func TokenMixBackward(x *Tensor, w, b *Parameter, act Activation, dy *Tensor) *Tensor {
+	d, l := x.d, x.shape[1]
+	expect(len(dy.shape) == 3 && dy.rows()*l == x.shape[0]*w.Len() && dy.Channels() == x.Channels(), "token_mix", "dy", "y's shape", dy)
+	dz := dy.Share() // of what is activated
+	if act.Kind != 0 {
+		z := TokenMix(x, w, b, Activation{}, nil)
+		dz.Release()
+		dz = ActivateBackward(z, dy, act)
+		z.Release()
+	}
+	m := dz.shape[1]
+	xv, x0 := x.view()
+	zv, z0 := dz.view()
+	dw, db := w.gradient(d, m*l), b.gradient(d, m)
+	d.run(call{
+		kernel: d.kernel("tokens", "mix_weights", nil),
+		params: []any{x.shape[0], l, m, x.Channels(), x.width() / 4, x0, z0, 0, float32(0), float32(0)},
+		views:  views(xv, zv, dw.whole(), db.whole()),
+		groups: spread(ceilDiv(m*(l+1), 4)),
+		work:   2 * float64(m) * float64(x.Len()),
+	})
+	dx := mixTokens(dz, w, nil, l, Activation{}, nil, true)
+	dw.Release()
+	db.Release()
+	dz.Release()
+	return dx
+}
+
+// mixTokens is TokenMix to m tokens; transposed, w is [L, M].
+func mixTokens(x *Tensor, w, b *Parameter, m int, act Activation, residual *Tensor, transposed bool) *Tensor {
+	d, n, l, c := x.d, x.shape[0], x.shape[1], x.Channels()
 	y := New(d, n, m, c)
 	xv, x0 := x.view()
 	bias, rv, r0 := w, xv, 0
@@ -30,7 +65,9 @@ func TokenMix(x *Tensor, w, b *Parameter, act Activation, residual *Tensor) *Ten
 	}
 	total := y.rows() * y.width() / 4
 	d.run(call{
-		kernel: d.kernel("tokens", "mix_tokens", shaders.Constants{"ACT": act.Kind, "BIASED": b != nil, "RESIDUAL": residual != nil}),
+		kernel: d.kernel("tokens", "mix_tokens", shaders.Constants{
+			"ACT": act.Kind, "BIASED": b != nil, "RESIDUAL": residual != nil, "TRANSPOSED": transposed,
+		}),
 		params: []any{total, l, m, c, x.width() / 4, x0, r0, 0, float32(0), act.Slope},
 		views:  views(xv, w.whole(), bias.whole(), rv, y.whole()),
 		groups: spread(ceilDiv(total, 64)),
@@ -72,4 +109,20 @@ func PatchMixer(x *Tensor, gamma, beta, w1, b1, w2, b2 *Parameter) *Tensor {
 		work:   4 * float64(m) * float64(x.Len()),
 	})
 	return y
+}
+
+// PatchMixerBackward returns the gradient of x, for dy that of y = PatchMixer of
+// the same arguments, and adds to those of the parameters.
+func PatchMixerBackward(x *Tensor, gamma, beta, w1, b1, w2, b2 *Parameter, dy *Tensor) *Tensor {
+	norm := LinearSpec{In: x.Channels(), Norm: WithBias, Gamma: gamma, Beta: beta}
+	normal := norm.prologue(x, 0)
+	hidden := TokenMix(normal, w1, b1, GELU, nil)
+	dhidden := TokenMixBackward(hidden, w2, b2, Activation{}, dy)
+	hidden.Release()
+	dnormal := TokenMixBackward(normal, w1, b1, GELU, dhidden)
+	dhidden.Release()
+	normal.Release()
+	dx := norm.prologueBackward(x, dnormal, dy, nil, 0)
+	dnormal.Release()
+	return dx
 }

@@ -1,0 +1,338 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"hidiff/hidiff/photo"
+)
+
+// tinyTraining is an option file of a small network; %s are name, model_type, and what
+// stage two adds.
+const tinyTraining = `
+name: %s
+model_type: %s
+manual_seed: 3
+datasets:
+  train:
+    type: PairedImageIRDataset
+    dataroot_gt: target
+    dataroot_lq: input
+    io_backend: {type: disk}
+    num_worker_per_gpu: 2
+    batch_size_per_gpu: 2
+    gt_size: 32
+    dataset_enlarge_ratio: 3
+network_g: {type: Transformer, dim: 8, num_blocks: [1, 1, 1, 1], num_refinement_blocks: 1, heads: [1, 1, 1, 1], embed_dim: 4, group: 2}
+network_le: {type: latent_encoder_gelu, in_chans: 6, embed_dim: 4, block_num: 1, group: 2, stage: 1}
+%s
+train:
+  total_iter: 6
+  warmup_iter: -1
+  use_grad_clip: true
+  scheduler: {type: CosineAnnealingRestartCyclicLR, periods: [3, 200000], restart_weights: [1, 1], eta_mins: [0.0002, 1.0e-06]}
+  optim_total: {type: AdamW, lr: 0.0002, weight_decay: 0.0001, betas: [0.9, 0.999]}
+  pixel_opt: {type: L1Loss, loss_weight: 1.0, reduction: mean}
+  pixel_diff_opt: {type: L1Loss, loss_weight: 1.0, reduction: mean}
+logger: {print_freq: 2, save_checkpoint_freq: 3, use_tb_logger: true}
+`
+
+const tinyStageTwo = `
+network_le_dm: {type: latent_encoder_gelu, in_chans: 3, embed_dim: 4, block_num: 1, group: 2, stage: 2}
+network_d: {type: denoising, in_channel: 16, out_channel: 16, inner_channel: 16, block_num: 3, group: 2}
+diffusion_schedule: {apply_ldm: false, schedule: linear, timesteps: 3, linear_start: 0.1, linear_end: 0.5}
+path:
+  pretrain_network_g: experiments/debug_tiny_S1/models/net_g_300000.pth
+  pretrain_network_le: experiments/debug_tiny_S1/models/net_le_300000.pth
+`
+
+// workshop is a folder with pairs of photos and option files, in which a test works.
+func workshop(t *testing.T) string {
+	t.Helper()
+	source, err := filepath.Abs("../conformance/testdata/metrics/00_astronaut_gt.png")
+	require.NoError(t, err)
+	sharp, err := photo.Open(source)
+	require.NoError(t, err)
+	dir := t.TempDir()
+	t.Chdir(dir)
+	for i := range 4 {
+		crop := cut(sharp, 16*i, 8*i, 64)
+		writePhoto(t, fmt.Sprintf("target/%d.png", i), crop)
+		writePhoto(t, fmt.Sprintf("input/%d.png", i), smear(crop, 7))
+	}
+	writeOptions(t, "s1.yml", "tiny_S1", "HI_Diff_S1", "")
+	writeOptions(t, "s2.yml", "tiny_S2", "HI_Diff_S2", tinyStageTwo)
+	return dir
+}
+
+func writeOptions(t *testing.T, file, name, kind, more string) {
+	t.Helper()
+	require.NoError(t, os.WriteFile(file, fmt.Appendf(nil, tinyTraining, name, kind, more), 0o666))
+}
+
+func writePhoto(t *testing.T, path string, p *photo.Photo) {
+	t.Helper()
+	require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o777))
+	require.NoError(t, photo.Save(path, p, photo.EncodeOptions{}))
+}
+
+func cut(p *photo.Photo, x0, y0, size int) *photo.Photo {
+	out := &photo.Photo{Width: size, Height: size, Channels: p.Channels, Max: p.Max}
+	for y := range size {
+		row := ((y0+y)*p.Width + x0) * p.Channels
+		out.Pix = append(out.Pix, p.Pix[row:row+size*p.Channels]...)
+	}
+	return out
+}
+
+// smear blurs as a horizontal motion over some pixels does.
+func smear(p *photo.Photo, pixels int) *photo.Photo {
+	q := *p
+	q.Pix = make([]uint16, len(p.Pix))
+	for y := range p.Height {
+		for x := range p.Width {
+			for c := range p.Channels {
+				sum := 0
+				for k := range pixels {
+					at := min(max(x+k-pixels/2, 0), p.Width-1)
+					sum += int(p.Pix[(y*p.Width+at)*p.Channels+c])
+				}
+				q.Pix[(y*p.Width+x)*p.Channels+c] = uint16((sum + pixels/2) / pixels)
+			}
+		}
+	}
+	return &q
+}
+
+// hidiffProcess runs the program in a process of its own, which may be killed.
+func hidiffProcess(t *testing.T, args ...string) *exec.Cmd {
+	t.Helper()
+	self, err := os.Executable()
+	require.NoError(t, err)
+	c := exec.Command(self, args...)
+	c.Env = append(os.Environ(), "HIDIFF_TEST_AS_PROGRAM=1")
+	return c
+}
+
+func TestMain(m *testing.M) {
+	if os.Getenv("HIDIFF_TEST_AS_PROGRAM") != "" {
+		os.Exit(Execute(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+	}
+	os.Exit(m.Run())
+}
+
+// train runs a command line that must succeed.
+func train(t *testing.T, args ...string) result {
+	t.Helper()
+	needGPU(t)
+	var stdout, stderr bytes.Buffer
+	code := Execute(t.Context(), append([]string{"train"}, args...), nil, &stdout, &stderr)
+	require.Equal(t, exitOK, code, stderr.String())
+	return result{code, stdout.String(), stderr.String()}
+}
+
+// contents reads all checkpoints of an experiment.
+func contents(t *testing.T, experiment string) map[string][]byte {
+	t.Helper()
+	out := map[string][]byte{}
+	for _, folder := range []string{"models", "training_states"} {
+		files, err := filepath.Glob(filepath.Join("experiments", experiment, folder, "*"))
+		require.NoError(t, err)
+		for _, f := range files {
+			b, err := os.ReadFile(f)
+			require.NoError(t, err)
+			out[filepath.Join(folder, filepath.Base(f))] = b
+		}
+	}
+	return out
+}
+
+func requireSame(t *testing.T, want, got map[string][]byte) {
+	t.Helper()
+	require.Equal(t, slices.Sorted(maps.Keys(want)), slices.Sorted(maps.Keys(got)))
+	for name := range want {
+		require.True(t, bytes.Equal(want[name], got[name]), name)
+	}
+}
+
+// Both stages train, the second from what the first left, and the same options give the same
+// bytes whatever the number of workers.
+func TestTrainBothStages(t *testing.T) {
+	workshop(t)
+	train(t, "-opt", "s1.yml")
+	first := contents(t, "tiny_S1")
+	require.Len(t, first, 2+2*3, "two checkpoints of two networks, and the latest ones")
+	require.NoError(t, os.Rename("experiments/tiny_S1", "experiments/before"))
+	train(t, "-opt", "s1.yml", "--force_yml", "datasets:train:num_worker_per_gpu=5")
+	requireSame(t, first, contents(t, "tiny_S1"))
+
+	r := train(t, "-opt", "s2.yml", "--json")
+	require.Contains(t, r.stderr, "net_g_300000.pth is not there")
+	require.Contains(t, r.stderr, "l_pix_diff")
+	var iterations []int
+	for line := range strings.Lines(r.stdout) {
+		var o struct {
+			Event string
+			Iter  int
+		}
+		require.NoError(t, json.Unmarshal([]byte(line), &o), line)
+		if o.Event == "iter" {
+			iterations = append(iterations, o.Iter)
+		}
+	}
+	require.Equal(t, []int{2, 4, 6}, iterations)
+	second := contents(t, "tiny_S2")
+	require.Contains(t, second, "models/net_le_dm_latest.pth")
+	require.NotContains(t, second, "models/net_le_latest.pth", "it is frozen")
+	info := Execute(t.Context(), []string{"info", "experiments/tiny_S2/models"}, nil, &bytes.Buffer{}, &bytes.Buffer{})
+	require.Equal(t, exitOK, info)
+}
+
+// Killed after its first checkpoint and resumed, a training ends with the same bytes.
+func TestTrainResumesExactly(t *testing.T) {
+	needGPU(t)
+	workshop(t)
+	for _, stage := range []string{"1", "2"} {
+		t.Run("stage "+stage, func(t *testing.T) {
+			options, name := "s"+stage+".yml", "tiny_S"+stage
+			train(t, "-opt", options, "--force_yml", "train:ema_decay=0.9")
+			want := contents(t, name)
+			require.NoError(t, os.Rename("experiments/"+name, "experiments/straight"+stage))
+			if stage == "1" {
+				defer func() { require.NoError(t, os.Rename("experiments/straight1", "experiments/tiny_S1")) }()
+			}
+			defer os.RemoveAll("experiments/" + name)
+
+			c := hidiffProcess(t, "train", "-opt", options, "--force_yml", "train:ema_decay=0.9", "--force_yml", "train:total_iter=100000")
+			c.Stdout, c.Stderr = os.Stderr, os.Stderr
+			require.NoError(t, c.Start())
+			state := "experiments/" + name + "/training_states/3.state"
+			require.Eventually(t, func() bool { _, err := os.Stat(state); return err == nil }, 2*time.Minute, time.Millisecond)
+			require.NoError(t, c.Process.Kill())
+			_ = c.Wait()
+			removeLater(t, name)
+			train(t, "-opt", options, "--auto_resume", "--force_yml", "train:ema_decay=0.9")
+			requireSame(t, want, contents(t, name))
+		})
+	}
+}
+
+// removeLater deletes what a killed training saved after iteration 3.
+func removeLater(t *testing.T, name string) {
+	t.Helper()
+	files, err := filepath.Glob("experiments/" + name + "/*/*")
+	require.NoError(t, err)
+	for _, f := range files {
+		if base := filepath.Base(f); strings.HasSuffix(base, ".state") && base != "3.state" ||
+			strings.HasSuffix(base, ".pth") && !strings.HasSuffix(base, "_3.pth") {
+			require.NoError(t, os.Remove(f))
+		}
+	}
+}
+
+// Ctrl-C finishes the iteration, saves, and says how to go on.
+func TestTrainStops(t *testing.T) {
+	needGPU(t)
+	workshop(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	w := &cancelling{after: "iter:       4", cancel: cancel}
+	code := Execute(ctx, []string{"train", "-opt", "s1.yml", "--force_yml", "train:total_iter=1000"}, nil, &bytes.Buffer{}, w)
+	require.Equal(t, exitInterrupted, code, w.String())
+	require.Contains(t, w.String(), "--auto_resume")
+	iters, err := filepath.Glob("experiments/tiny_S1/training_states/*.state")
+	require.NoError(t, err)
+	require.NotEmpty(t, iters)
+	train(t, "-opt", "s1.yml", "--auto_resume", "--force_yml", "train:total_iter=8")
+	require.FileExists(t, "experiments/tiny_S1/models/net_g_8.pth")
+}
+
+// cancelling cancels once something was written.
+type cancelling struct {
+	bytes.Buffer
+	after  string
+	cancel func()
+}
+
+func (c *cancelling) Write(p []byte) (int, error) {
+	n, err := c.Buffer.Write(p)
+	if strings.Contains(c.String(), c.after) {
+		c.cancel()
+	}
+	return n, err
+}
+
+// One batch is learned by heart: the network can express what it is shown, and every gradient
+// pulls the right way.
+func TestTrainOverfits(t *testing.T) {
+	workshop(t)
+	for i := 2; i < 4; i++ {
+		require.NoError(t, os.Remove(fmt.Sprintf("target/%d.png", i)))
+		require.NoError(t, os.Remove(fmt.Sprintf("input/%d.png", i)))
+	}
+	r := train(t, "-opt", "s1.yml", "--json",
+		"--force_yml", "datasets:train:gt_size=64", "--force_yml", "datasets:train:geometric_augs=false",
+		"--force_yml", "train:total_iter=400", "--force_yml", "train:optim_total:lr=0.004", "--force_yml", "train:use_grad_clip=false",
+		"--force_yml", "train:scheduler:periods=[100, 300]", "--force_yml", "train:scheduler:eta_mins=[0.004, 0.00001]",
+		"--force_yml", "logger:print_freq=1", "--force_yml", "logger:save_checkpoint_freq=400")
+	var losses []float64
+	for line := range strings.Lines(r.stdout) {
+		var o struct {
+			Event  string
+			Losses map[string]float64
+		}
+		require.NoError(t, json.Unmarshal([]byte(line), &o))
+		if o.Event == "iter" {
+			losses = append(losses, o.Losses["l_pix"])
+		}
+	}
+	require.Len(t, losses, 400)
+	t.Logf("L1 from %.4f to %.4f", losses[0], losses[399])
+	require.Less(t, losses[399], losses[0]/10)
+}
+
+// Memory does not grow: not the process's, and not the device's after the first iteration.
+func TestTrainMemoryStaysFlat(t *testing.T) {
+	if testing.Short() {
+		t.Skip("short")
+	}
+	workshop(t)
+	var before, after runtime.MemStats
+	train(t, "-opt", "s1.yml", "--force_yml", "train:total_iter=20")
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	r := train(t, "-opt", "s1.yml", "--restart", "--json", "--force_yml", "train:total_iter=1000",
+		"--force_yml", "logger:print_freq=100", "--force_yml", "logger:save_checkpoint_freq=1000")
+	runtime.GC()
+	runtime.ReadMemStats(&after)
+	require.Less(t, int64(after.HeapAlloc)-int64(before.HeapAlloc), int64(8<<20))
+	var device []int64
+	for line := range strings.Lines(r.stdout) {
+		var o struct {
+			Event string
+			GPU   int64 `json:"gpu_bytes"`
+		}
+		require.NoError(t, json.Unmarshal([]byte(line), &o))
+		if o.Event == "iter" {
+			device = append(device, o.GPU)
+		}
+	}
+	require.Len(t, device, 10)
+	require.Positive(t, device[0])
+	t.Logf("device: %v bytes; heap: %d, then %d", device, before.HeapAlloc, after.HeapAlloc)
+	for _, bytes := range device {
+		require.Equal(t, device[0], bytes)
+	}
+}

@@ -1,0 +1,210 @@
+package trainer
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// experiment is the folder of a training, laid out as BasicSR's:
+//
+//	experiments/<name>/models           net_g_<iter>.pth, net_g_latest.pth
+//	experiments/<name>/training_states  <iter>.state
+//	experiments/<name>/visualization
+//	experiments/<name>/train_<name>_<time>.log
+//	tb_logger/<name>
+type experiment struct {
+	name          string
+	dir           string // experiments/<name>
+	models        string
+	states        string
+	visualization string
+	tensorboard   string // tb_logger/<name>; made when first written to
+	log           string
+}
+
+// startMode says what may happen to an experiment that has checkpoints.
+type startMode int
+
+const (
+	startFresh  startMode = iota // nothing: it is an error
+	startResume                  // go on in it
+	startAnew                    // put it aside (--restart)
+)
+
+// timeInNames is BasicSR's.
+const timeInNames = "20060102_150405"
+
+// openExperiment makes the folders of an experiment below root, or finds them. Only
+// startAnew moves what is there.
+func openExperiment(root, name string, mode startMode, now time.Time) (*experiment, error) {
+	if !filepath.IsLocal(name) || name != filepath.Base(name) || name == "." {
+		return nil, fmt.Errorf("name: %q cannot be the name of a folder: choose a plain word such as train_GoPro_S1", name)
+	}
+	stamp := now.Format(timeInNames)
+	dir := filepath.Join(root, "experiments", name)
+	e := &experiment{
+		name:          name,
+		dir:           dir,
+		models:        filepath.Join(dir, "models"),
+		states:        filepath.Join(dir, "training_states"),
+		visualization: filepath.Join(dir, "visualization"),
+		tensorboard:   filepath.Join(root, "tb_logger", name),
+		log:           filepath.Join(dir, fmt.Sprintf("train_%s_%s.log", name, stamp)),
+	}
+	switch found, err := e.holds(); {
+	case err != nil:
+		return nil, err
+	case mode == startFresh && found != "":
+		return nil, fmt.Errorf("%s has %s: --auto_resume goes on from there; --restart starts anew and keeps the folder as %s_archived_<time>",
+			e.dir, found, name)
+	}
+	if mode == startAnew {
+		for _, folder := range []string{e.dir, e.tensorboard} {
+			err := os.Rename(folder, folder+"_archived_"+stamp)
+			if err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return nil, fmt.Errorf("cannot put the old experiment aside: %w", err)
+			}
+		}
+	}
+	for _, folder := range []string{e.models, e.states, e.visualization} {
+		if err := os.MkdirAll(folder, 0o777); err != nil {
+			return nil, err
+		}
+		// What a killed run was about to save.
+		if err := os.RemoveAll(filepath.Join(folder, stagingFolder)); err != nil {
+			return nil, err
+		}
+	}
+	return e, nil
+}
+
+// holds says in words what of a training is there, or nothing.
+func (e *experiment) holds() (string, error) {
+	iters, err := stateIters(e.states)
+	if err != nil {
+		return "", err
+	}
+	if len(iters) > 0 {
+		return fmt.Sprintf("checkpoints up to iteration %d", iters[len(iters)-1]), nil
+	}
+	models, err := os.ReadDir(e.models)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", err
+	}
+	for _, m := range models {
+		if strings.HasPrefix(m.Name(), "net_") && strings.HasSuffix(m.Name(), ".pth") {
+			return "trained networks (" + m.Name() + ")", nil
+		}
+	}
+	return "", nil
+}
+
+// latest returns the path of the state of the highest iteration, or "" if there is none.
+func (e *experiment) latest() (string, error) {
+	iters, err := stateIters(e.states)
+	if err != nil || len(iters) == 0 {
+		return "", err
+	}
+	return filepath.Join(e.states, stateName(iters[len(iters)-1])), nil
+}
+
+func (e *experiment) modelPath(net, iter string) string {
+	return filepath.Join(e.models, fmt.Sprintf("%s_%s.pth", net, iter))
+}
+
+// save writes c's networks and then its state, and returns the state's path. All of it is
+// on disk before the first file takes its name, and the state takes its name last: where
+// there is a state, its networks are complete. If a write fails, as on a full disk, all is as
+// it was before.
+func (e *experiment) save(c *Checkpoint) (string, error) {
+	iter := strconv.Itoa(c.Iter)
+	path := filepath.Join(e.states, stateName(c.Iter))
+	err := e.write(c, iter, path)
+	if err != nil {
+		return "", saveFailed("iteration "+iter, err)
+	}
+	return path, nil
+}
+
+// saveLatest writes c's networks as net_*_latest.pth, at the end of a training.
+func (e *experiment) saveLatest(c *Checkpoint) error {
+	if err := e.write(c, "latest", ""); err != nil {
+		return saveFailed("the final networks", err)
+	}
+	return nil
+}
+
+// write saves the networks and, unless the path is empty, the state.
+func (e *experiment) write(c *Checkpoint, iter, statePath string) error {
+	var s staged
+	defer func() { s.discard() }()
+	for _, net := range networksOf(c.Params) {
+		weights, err := c.network(net)
+		if err != nil {
+			return err
+		}
+		if err := s.add(e.modelPath(net, iter), weights); err != nil {
+			return err
+		}
+	}
+	if statePath != "" {
+		if err := s.add(statePath, c.state()); err != nil {
+			return err
+		}
+		// A state that is to be replaced must not be there with half of its networks new.
+		if err := os.Remove(statePath); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return s.commit()
+}
+
+// prune deletes checkpoints before iteration iter, so that with it the newest keep remain;
+// those of the protected iterations stay and do not count. Later ones, from which an older state
+// was resumed, stay too. With keep 0 all stay.
+func (e *experiment) prune(iter, keep int, nets []string, protected ...int) error {
+	iters, err := stateIters(e.states)
+	if err != nil || keep <= 0 {
+		return err
+	}
+	iters = slices.DeleteFunc(iters, func(i int) bool { return i >= iter || slices.Contains(protected, i) })
+	for _, old := range iters[:max(0, len(iters)-(keep-1))] {
+		// The state first: it promises that its networks are there.
+		paths := []string{filepath.Join(e.states, stateName(old))}
+		for _, net := range nets {
+			paths = append(paths, e.modelPath(net, strconv.Itoa(old)))
+		}
+		for _, path := range paths {
+			if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return fmt.Errorf("cannot delete an old checkpoint: %w", err)
+			}
+		}
+	}
+	return nil
+}
+
+func stateName(iter int) string { return fmt.Sprintf("%d.state", iter) }
+
+// stateIters lists the iterations of the states in a folder, in ascending order.
+func stateIters(folder string) ([]int, error) {
+	entries, err := os.ReadDir(folder)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	var out []int
+	for _, e := range entries {
+		var iter int
+		if _, err := fmt.Sscanf(e.Name(), "%d.state", &iter); err == nil && e.Name() == stateName(iter) {
+			out = append(out, iter)
+		}
+	}
+	slices.Sort(out)
+	return out, err
+}

@@ -1,0 +1,190 @@
+package trainer
+
+import (
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+var testTime = time.Date(2026, 1, 2, 15, 4, 5, 678_900_000, time.UTC)
+
+// snapshot returns the files below a folder and what they hold.
+func snapshot(t *testing.T, folder string) map[string]string {
+	t.Helper()
+	out := map[string]string{}
+	require.NoError(t, filepath.WalkDir(folder, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		data, err := os.ReadFile(path)
+		name, _ := filepath.Rel(folder, path)
+		out[filepath.ToSlash(name)] = string(data)
+		return err
+	}))
+	return out
+}
+
+func sortedNames(files map[string]string) []string { return slices.Sorted(maps.Keys(files)) }
+
+func touch(t *testing.T, path string) {
+	t.Helper()
+	require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o777))
+	require.NoError(t, os.WriteFile(path, []byte(path), 0o666))
+}
+
+func TestOpenExperiment(t *testing.T) {
+	root := t.TempDir()
+	open := func(mode startMode) (*experiment, error) { return openExperiment(root, "train_GoPro", mode, testTime) }
+	e, err := open(startFresh)
+	require.NoError(t, err)
+	require.Equal(t, filepath.Join(root, "experiments", "train_GoPro", "train_train_GoPro_20260102_150405.log"), e.log)
+	for _, folder := range []string{"models", "training_states", "visualization"} {
+		require.DirExists(t, filepath.Join(root, "experiments", "train_GoPro", folder))
+	}
+
+	touch(t, e.log) // a run that saved nothing is no obstacle
+	_, err = open(startFresh)
+	require.NoError(t, err)
+
+	touch(t, filepath.Join(e.models, "net_g_latest.pth"))
+	_, err = open(startFresh)
+	require.ErrorContains(t, err, "trained networks (net_g_latest.pth)")
+	for _, state := range []string{"900.state", "1000.state", "x.state", "2000.state.tmp", "+3000.state"} {
+		touch(t, filepath.Join(e.states, state))
+	}
+	touch(t, filepath.Join(e.tensorboard, "events"))
+	before := snapshot(t, root)
+	_, err = open(startFresh)
+	for _, part := range []string{e.dir, "iteration 1000", "--auto_resume", "--restart", "train_GoPro_archived_"} {
+		require.ErrorContains(t, err, part)
+	}
+	latest, err := e.latest()
+	require.NoError(t, err)
+	require.Equal(t, filepath.Join(e.states, "1000.state"), latest)
+	_, err = open(startResume)
+	require.NoError(t, err)
+	require.Equal(t, before, snapshot(t, root))
+
+	e, err = open(startAnew)
+	require.NoError(t, err)
+	require.Empty(t, snapshot(t, e.dir))
+	latest, err = e.latest()
+	require.NoError(t, err)
+	require.Empty(t, latest)
+	archived := filepath.Join(root, "experiments", "train_GoPro_archived_20260102_150405")
+	require.FileExists(t, filepath.Join(archived, "training_states", "1000.state"))
+	require.FileExists(t, filepath.Join(root, "tb_logger", "train_GoPro_archived_20260102_150405", "events"))
+	require.NoDirExists(t, e.tensorboard)
+
+	// An archive is never overwritten.
+	touch(t, filepath.Join(e.states, "1.state"))
+	_, err = open(startAnew)
+	require.ErrorContains(t, err, "cannot put the old experiment aside")
+	require.FileExists(t, filepath.Join(e.states, "1.state"))
+
+	for _, name := range []string{"", ".", "..", "a/b", "../a", "/a"} {
+		_, err = openExperiment(root, name, startFresh, testTime)
+		require.ErrorContains(t, err, "cannot be the name of a folder")
+	}
+	_, err = openExperiment(root, "[odd]*", startFresh, testTime)
+	require.NoError(t, err)
+}
+
+// TestKilledWhileSaving: what a killed run leaves is no checkpoint, and goes away.
+func TestKilledWhileSaving(t *testing.T) {
+	root := t.TempDir()
+	e, err := openExperiment(root, "x", startFresh, testTime)
+	require.NoError(t, err)
+	_, err = e.save(testCheckpoint(1))
+	require.NoError(t, err)
+	before := snapshot(t, root)
+	touch(t, stagingPath(e.modelPath("net_g", "2")))
+	touch(t, stagingPath(filepath.Join(e.states, "2.state.0123.tmp")))
+	latest, err := e.latest()
+	require.NoError(t, err)
+	require.Equal(t, "1.state", filepath.Base(latest))
+	_, err = openExperiment(root, "x", startResume, testTime)
+	require.NoError(t, err)
+	require.Equal(t, before, snapshot(t, root))
+}
+
+// TestSaveFails: a network that cannot take its name.
+func TestSaveFails(t *testing.T) {
+	e := newExperiment(t, "x")
+	_, err := e.save(testCheckpoint(1))
+	require.NoError(t, err)
+	touch(t, filepath.Join(e.modelPath("net_le", "2"), "in the way"))
+	_, err = e.save(testCheckpoint(2))
+	require.ErrorContains(t, err, "no checkpoint of iteration 2, older ones are untouched")
+	latest, err := e.latest()
+	require.NoError(t, err)
+	require.Equal(t, "1.state", filepath.Base(latest), "a state without its networks")
+	require.NoDirExists(t, filepath.Join(e.states, stagingFolder))
+	require.NoDirExists(t, filepath.Join(e.models, stagingFolder))
+	c := testCheckpoint(1)
+	got, err := LoadCheckpoint(latest, onlyShapes(c.Params))
+	require.NoError(t, err)
+	require.Equal(t, c, got)
+
+	// Where it replaces one, no state remains that promises both networks.
+	require.NoError(t, os.Remove(e.modelPath("net_le", "1")))
+	touch(t, filepath.Join(e.modelPath("net_le", "1"), "in the way"))
+	_, err = e.save(testCheckpoint(1))
+	require.ErrorContains(t, err, "no checkpoint of iteration 1")
+	latest, err = e.latest()
+	require.NoError(t, err)
+	require.Empty(t, latest)
+}
+
+func TestSaveReplaces(t *testing.T) {
+	e := newExperiment(t, "x")
+	c := testCheckpoint(5)
+	_, err := e.save(c)
+	require.NoError(t, err)
+	c.Params[1].Value = []float32{42}
+	c.Epoch = 99
+	path, err := e.save(c)
+	require.NoError(t, err)
+	got, err := LoadCheckpoint(path, onlyShapes(c.Params))
+	require.NoError(t, err)
+	require.Equal(t, c, got)
+}
+
+func TestPrune(t *testing.T) {
+	e := newExperiment(t, "x")
+	all := []int{100, 200, 900, 1000, 1100, 5000}
+	fill := func() {
+		for _, iter := range all {
+			_, err := e.save(testCheckpoint(iter))
+			require.NoError(t, err)
+		}
+		touch(t, e.modelPath("net_g", "latest"))
+		touch(t, e.modelPath("net_d", "100")) // of no network of this run
+	}
+	nets := []string{"net_g", "net_le"}
+	for _, test := range []struct {
+		iter, keep int
+		protected  []int
+		want       []int
+	}{
+		{5000, 0, nil, all},
+		{5000, 9, nil, all},
+		{5000, 2, nil, []int{1100, 5000}},
+		{5000, 2, []int{200, 200, 7}, []int{200, 1100, 5000}},
+		{5000, 1, nil, []int{5000}},
+		{1000, 2, nil, []int{900, 1000, 1100, 5000}}, // resumed from an old one
+	} {
+		fill()
+		require.NoError(t, e.prune(test.iter, test.keep, nets, test.protected...))
+		got, err := stateIters(e.states)
+		require.NoError(t, err)
+		require.Equal(t, test.want, got)
+		require.Len(t, snapshot(t, e.models), 2*len(test.want)+2)
+	}
+}

@@ -1,0 +1,140 @@
+package trainer
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// maxOptionFile bounds what is read of a file that is no option file.
+const maxOptionFile = 1 << 20
+
+// Load reads an option file, or a preset by its name (see [Presets]; ./GoPro is a file in any
+// case). Every string of force is one of BasicSR's --force_yml, section:key=value. The error
+// tells all mistakes, a line each, with file and line.
+func Load(nameOrPath string, force []string) (*Options, error) {
+	if text, ok := Preset(nameOrPath); ok {
+		return Parse(nameOrPath, text, force)
+	}
+	f, err := os.Open(nameOrPath)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, missing(nameOrPath)
+	} else if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxOptionFile+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(data) > maxOptionFile {
+		return nil, fmt.Errorf("%s is no option file: it is larger than %d bytes", nameOrPath, maxOptionFile)
+	}
+	return Parse(nameOrPath, data, force)
+}
+
+// Parse is [Load] for text that is already read. Messages call it file.
+func Parse(file string, data []byte, force []string) (*Options, error) {
+	r := &optionReader{file: file, force: force, lines: map[string]int{}, unread: map[string]bool{}}
+	root := r.tree(data)
+	if root == nil {
+		return nil, r.err()
+	}
+	o := defaultOptions()
+	o.File = file
+	for section, key := range o.networks() {
+		section.where = file + ": " + key
+	}
+	r.options(root, o)
+	if err := r.err(); err != nil {
+		return nil, err
+	}
+	o.Warnings = texts(r.warnings)
+	return o, nil
+}
+
+// missing is the error of an option file that is not there; it names what is near.
+func missing(path string) error {
+	dir := filepath.Dir(path)
+	word := strings.TrimSuffix(filepath.Base(path), filepath.Ext(path))
+	names := Presets()
+	entries, err := os.ReadDir(dir)
+	for _, e := range entries {
+		if ext := filepath.Ext(e.Name()); ext == ".yml" || ext == ".yaml" {
+			names = append(names, filepath.Join(dir, e.Name()))
+		}
+	}
+	stem := func(name string) string { return strings.TrimSuffix(filepath.Base(name), filepath.Ext(name)) }
+	hint := "there are the presets " + strings.Join(Presets(), ", ")
+	if found := nearest(word, names, stem); len(found) > 0 {
+		hint = "did you mean " + strings.Join(found, " or ") + "?"
+	}
+	if err != nil && dir != "." {
+		return fmt.Errorf("there is no folder %s with an option file %s: %s", dir, filepath.Base(path), hint)
+	}
+	return fmt.Errorf("there is no option file or preset %s: %s", path, hint)
+}
+
+// suggestion is ": did you mean x?" or, where nothing is near, all that there is.
+func suggestion(word string, among []string) string {
+	if found := nearest(word, among, func(s string) string { return s }); len(found) > 0 {
+		return fmt.Sprintf(": did you mean %s?", found[0])
+	}
+	return ": there are " + strings.Join(among, ", ")
+}
+
+// nearest returns up to three of the names whose stem is near to the word, the nearest first.
+func nearest(word string, names []string, stem func(string) string) []string {
+	type candidate struct {
+		name  string
+		edits int
+	}
+	var found []candidate
+	word = strings.ToLower(word)
+	for _, name := range names {
+		s := strings.ToLower(stem(name))
+		edits := levenshtein(word, s)
+		if len(word) > 2 && (strings.HasPrefix(s, word) || strings.HasPrefix(word, s)) {
+			edits = min(edits, 2)
+		}
+		if edits <= max(1, min(2, len(s)/3)) {
+			found = append(found, candidate{name, edits})
+		}
+	}
+	slices.SortStableFunc(found, func(a, b candidate) int { return cmp.Compare(a.edits, b.edits) })
+	var out []string
+	for _, c := range found[:min(3, len(found))] {
+		out = append(out, c.name)
+	}
+	return out
+}
+
+// levenshtein counts the edits from a to b; words that no option has are infinitely far.
+func levenshtein(a, b string) int {
+	if len(a) > 100 {
+		return len(a)
+	}
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			change := diagonal
+			if a[i] != b[j] {
+				change++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(change, row[j]+1, diagonal+1)
+		}
+	}
+	return row[len(b)]
+}

@@ -1,0 +1,178 @@
+package trainer
+
+import (
+	"context"
+	"fmt"
+	"image"
+	"path/filepath"
+	"strings"
+
+	"hidiff/hidiff/metrics"
+	"hidiff/hidiff/photo"
+	"hidiff/tensor"
+)
+
+// valSet is a dataset to validate on.
+type valSet struct {
+	name string
+	data *Dataset
+}
+
+// open says what of a section concerns opening its dataset.
+func (d *DatasetSection) open() DatasetOptions {
+	return DatasetOptions{
+		DatarootLQ: d.DatarootLQ, DatarootGT: d.DatarootGT, FilenameTmpl: d.FilenameTmpl, MetaInfoFile: d.MetaInfoFile,
+		GTSize: d.GTSize, OnBadImage: d.OnBadImage,
+	}
+}
+
+// load says what of a section concerns drawing batches, accumulate of them for
+// each iteration, after some iterations are done.
+func (d *DatasetSection) load(accumulate, done int, seed uint64, skipped func(path string, err error)) LoaderOptions {
+	return LoaderOptions{
+		Seed: seed, BatchSize: d.BatchSizePerGPU, EnlargeRatio: d.DatasetEnlargeRatio, GeometricAugs: d.GeometricAugs,
+		Phase: func(batch int) (miniBatch, size int) {
+			_, p := d.PhaseAt((batch-1)/accumulate + 1)
+			return p.MiniBatchSize, p.GTSize
+		},
+		Start: done * accumulate, Workers: d.NumWorkerPerGPU, OnSkip: skipped,
+	}
+}
+
+func openValidation(ctx context.Context, o *Options) (sets []valSet, err error) {
+	for i := range o.Datasets {
+		s := &o.Datasets[i]
+		if s.Phase() != "val" {
+			continue
+		}
+		d := s.open()
+		d.GTSize = 0
+		data, err := OpenDataset(ctx, d)
+		if err != nil {
+			return sets, err
+		}
+		sets = append(sets, valSet{s.Name, data})
+	}
+	return sets, nil
+}
+
+// validate restores all photos of all datasets, and reports the metrics'
+// means.
+func (r *run) validate(ctx context.Context) error {
+	for _, set := range r.val {
+		sums := make([]float64, len(r.Val.Metrics))
+		small := true // as the crops that GoPro is validated on
+		for i := range set.data.Len() {
+			if ctx.Err() != nil {
+				return nil // the loop saves and stops
+			}
+			pair, err := set.data.Pair(i)
+			if err != nil {
+				return err
+			}
+			small = small && pair.LQ.Width <= 256 && pair.LQ.Height <= 256
+			restored, err := r.restore(ctx, pair)
+			if err != nil {
+				return fmt.Errorf("validation, %s: %w", pair.Name, err)
+			}
+			for k, m := range r.Val.Metrics {
+				v, err := m.score(restored, eightBits(pair.GT))
+				if err != nil {
+					return fmt.Errorf("validation, %s: %w", pair.Name, err)
+				}
+				sums[k] += v
+			}
+			if i == 0 {
+				r.watch.Image(r.iter, set.name+"/"+pair.Name, picture(restored))
+			}
+			if r.Val.SaveImg {
+				if err := r.keepPicture(set, pair.Name, restored); err != nil {
+					return err
+				}
+			}
+		}
+		report := ValReport{Iter: r.iter, Dataset: set.name, Note: r.note(small)}
+		for k, m := range r.Val.Metrics {
+			v := sums[k] / float64(set.data.Len())
+			report.Metrics = append(report.Metrics, Scalar{m.Key, v})
+			report.Best = append(report.Best, r.best.update(set.name, m.Key, BestResult{v, r.iter}))
+		}
+		r.watch.Validation(report)
+	}
+	r.d.Trim()
+	return nil
+}
+
+// note says what a reader must know to judge the numbers.
+func (r *run) note(small bool) string {
+	var notes []string
+	if r.model.UsesOracle() {
+		notes = append(notes, "with the oracle prior, which sees the sharp photo")
+	}
+	if small {
+		notes = append(notes, "on crops, not whole photos")
+	}
+	return strings.Join(notes, "; ")
+}
+
+// restore restores a photo as RGB of 8 bits.
+func (r *run) restore(ctx context.Context, p Pair) (out metrics.Image, err error) {
+	defer tensor.Catch(&err)
+	ctx = context.WithoutCancel(ctx)
+	w, h := p.LQ.Width, p.LQ.Height
+	upload := func(p *photo.Photo) *tensor.Tensor {
+		return tensor.FromPixels(r.d, p.Pix, p.Max, w, h, p.Channels, (w+7)/8*8, (h+7)/8*8)
+	}
+	lq, gt := upload(p.LQ), upload(p.GT)
+	defer lq.Release()
+	defer gt.Release()
+	y := r.model.Validate(lq, gt, stream(r.seed, "validation "+p.Name, 0).Uint64())
+	defer y.Release()
+	pix, err := y.Pixels(ctx, 255, w, h, 3)
+	if err != nil {
+		return out, err
+	}
+	return eightBits(&photo.Photo{Width: w, Height: h, Channels: 3, Max: 255, Pix: pix}), nil
+}
+
+// eightBits returns a photo as metrics want it: RGB, 8 bits, without alpha.
+func eightBits(p *photo.Photo) metrics.Image {
+	out := metrics.Image{Width: p.Width, Height: p.Height, Channels: 3, Pix: make([]uint8, 0, p.Width*p.Height*3)}
+	for i := 0; i < len(p.Pix); i += p.Channels {
+		for c := range 3 {
+			v := int(p.Pix[i+min(c, p.Channels-1)])
+			out.Pix = append(out.Pix, uint8((v*255+int(p.Max)/2)/int(p.Max)))
+		}
+	}
+	return out
+}
+
+// score computes a metric.
+func (m MetricSection) score(got, want metrics.Image) (float64, error) {
+	o := metrics.Options{CropBorder: m.CropBorder, YChannel: m.TestYChannel}
+	if m.Type == "calculate_ssim" {
+		return metrics.SSIM(got, want, o)
+	}
+	return metrics.PSNR(got, want, o)
+}
+
+func picture(m metrics.Image) image.Image {
+	out := image.NewNRGBA(image.Rect(0, 0, m.Width, m.Height))
+	for i := range m.Width * m.Height {
+		copy(out.Pix[4*i:], m.Pix[3*i:3*i+3])
+		out.Pix[4*i+3] = 255
+	}
+	return out
+}
+
+// keepPicture saves a restored photo as visualization/<name>/<name>_<iter>.png,
+// as BasicSR does.
+func (r *run) keepPicture(set valSet, name string, m metrics.Image) error {
+	p := &photo.Photo{Width: m.Width, Height: m.Height, Channels: 3, Max: 255, Pix: make([]uint16, len(m.Pix))}
+	for i, v := range m.Pix {
+		p.Pix[i] = uint16(v)
+	}
+	name = filepath.FromSlash(name)
+	path := filepath.Join(r.exp.visualization, name, fmt.Sprintf("%s_%d.png", filepath.Base(name), r.iter))
+	return photo.Save(path, p, photo.EncodeOptions{Format: photo.PNG})
+}
