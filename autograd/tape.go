@@ -158,8 +158,7 @@ func (v *Variable) gradient(like *tensor.Tensor) *tensor.Tensor {
 		return nil
 	}
 	if v.slot.grad == nil {
-		v.slot.grad = tensor.New(like.Device(), like.Shape()...)
-		v.slot.grad.Zero()
+		v.slot.grad = like.ZerosLike()
 	}
 	return v.slot.grad
 }
@@ -214,6 +213,9 @@ func (n *node) release() {
 // Reset forgets what was recorded, as after a failure.
 func (t *Tape) Reset() {
 	for _, n := range t.nodes {
+		if n == nil { // its backward has run
+			continue
+		}
 		n.release()
 		if n.out != nil {
 			n.out.grad.Release()

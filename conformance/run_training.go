@@ -84,12 +84,11 @@ func (r *runner) newTrajectory(f *Fixture) (*trajectory, error) {
 	if t.training, err = hidiff.NewTraining(r.d, f.Config, hidiff.FillWeights(f.Config, f.fill).Nets, o); err != nil {
 		return nil, err
 	}
-	var trained []string
-	for _, net := range f.Config.Trained(o.Stage) {
-		trained = append(trained, string(net))
-	}
-	if !slices.Equal(trained, f.Trained) {
-		return nil, fmt.Errorf("stage %d trains %v, the fixture %v", o.Stage, trained, f.Trained)
+	trained := f.Config.Trained(o.Stage)
+	for _, net := range f.Trained {
+		if len(f.Trained) != len(trained) || !slices.Contains(trained, hidiff.Network(net)) {
+			return nil, fmt.Errorf("stage %d trains %v, the fixture %v", o.Stage, trained, f.Trained)
+		}
 	}
 	clip := 0.0
 	if f.Train.UseGradClip {

@@ -15,6 +15,8 @@ type Networks struct {
 	g      *transformer
 	le, dm *encoder // stage one's, stage two's
 	d      *denoiser
+
+	trained []*owned // what the networks own that are not frozen
 }
 
 // NewNetworks uploads the networks that nets holds; absent ones stay nil. The
@@ -30,19 +32,28 @@ func NewNetworks(d *tensor.Device, c Config, nets map[Network]*checkpoint.StateD
 
 func newNetworks(c Config, loaders map[Network]loader) (n *Networks, err error) {
 	n = &Networks{Config: c}
+	made := func(l loader, mine *owned) {
+		if l.trained != nil {
+			n.trained = append(n.trained, mine)
+		}
+	}
 	if l, ok := loaders[NetG]; ok {
 		n.g = newTransformer(l, c.G)
+		made(l, &n.g.mine)
 	}
 	if l, ok := loaders[NetLE]; ok {
 		n.le = newEncoder(l, c.StageOne())
+		made(l, &n.le.mine)
 	}
 	if l, ok := loaders[NetLEDM]; ok {
 		n.dm = newEncoder(l, c.LE)
+		made(l, &n.dm.mine)
 	}
 	if l, ok := loaders[NetD]; ok {
 		if n.d, err = newDenoiser(l, c.D, c.Diffusion); err != nil {
 			return nil, err
 		}
+		made(l, &n.d.mine)
 	}
 	return n, nil
 }
@@ -71,9 +82,9 @@ func (n *Networks) Restore(lq, prior *tensor.Tensor) *tensor.Tensor {
 	return n.g.forward(autograd.Constant(lq), autograd.Constant(prior)).Tensor
 }
 
-// repack packs the parameters again after they changed.
+// repack makes changed parameters take effect.
 func (n *Networks) repack() {
-	for _, o := range n.owners() {
+	for _, o := range n.trained {
 		o.Repack()
 	}
 }

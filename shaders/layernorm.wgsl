@@ -27,7 +27,7 @@ struct Params {
 
     images: u32,  // sets of gamma and beta
     splits: u32,  // chunks of a set's rows
-    chunk: u32,   // rows in a chunk, a multiple of four
+    chunk: u32,   // rows in a chunk, 128 at most
     dy0: u32,     // in vec4
     add0: u32,
 
@@ -40,7 +40,6 @@ struct Params {
 const NORM: u32 = 1;            // 0 none, 1 with bias, 2 bias-free
 const SHIFT: bool = false;      // beta is added even if bias-free
 const ADD: bool = false;        // to dx
-const BLOCKS: u32 = 1;          // vec4 of a row per invocation of normalize_gradient
 const GAMMA: bool = false;      // of affine and its gradient: what there is
 const BETA: bool = false;
 const MODULATED: bool = false;
@@ -95,15 +94,19 @@ fn normalize_rows(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation
 }
 
 // normalize_gradient writes dx (+ add) of a chunk of rows, and the chunk's sums
-// of dy * z and of dy.
+// of dy * z and of dy: first what the rows average to, then sixteen columns at
+// a time, so that no invocation keeps more than one sum of each.
 @group(0) @binding(3) var<storage, read> dy: array<vec4f>;
 @group(0) @binding(4) var<storage, read> add: array<vec4f>;
 @group(0) @binding(5) var<storage, read_write> dx: array<vec4f>;
 @group(0) @binding(6) var<storage, read_write> partial: array<vec4f>;  // [images, splits, 2, C]
 
+struct Averages { m: Moments, u: f32, uz: f32 }
+
+var<workgroup> averages: array<Averages, 128>;  // of a chunk's rows
 var<workgroup> parts: array<vec4f, 64>;
 
-// part_sum adds up the four rows' shares of one vec4, for the first sixteen.
+// part_sum adds up four shares of one vec4, for the first sixteen invocations.
 fn part_sum(share: vec4f, lane: u32) -> vec4f {
     workgroupBarrier();
     parts[lane] = share;
@@ -118,50 +121,56 @@ fn normalize_gradient(@builtin(workgroup_id) group: vec3u, @builtin(local_invoca
     if (chunk >= params.images * params.splits) { return; }
     let image = chunk / params.splits;
     let own = image * params.width;
-    let first = lane % 16u;
-    var along: array<vec4f, BLOCKS>;
-    var plain: array<vec4f, BLOCKS>;
-    for (var i = 0u; i < params.chunk; i += 4u) {
-        let row = chunk % params.splits * params.chunk + i + lane / 16u;
-        let at = (image * params.each + min(row, params.each - 1u)) * params.width;
-        let m = moments(params.x0 + at, lane);
-        var avg = 0.0;
-        var avg_along = 0.0;
-        if (NORM != 0u) {
-            var sum = vec4f();
-            var sum_along = vec4f();
-            for (var c = first; c < params.width; c += 16u) {
-                let u = dy[params.dy0 + at + c] * gamma[own + c];
-                sum += u;
-                sum_along += u * standard(x[params.x0 + at + c], m);
+    let row0 = image * params.each + chunk % params.splits * params.chunk;
+    let rows = min(params.chunk, (image + 1u) * params.each - row0);
+    if (NORM != 0u) {
+        for (var i = 0u; i < rows; i += 4u) {
+            let row = min(i + lane / 16u, rows - 1u);
+            let at = (row0 + row) * params.width;
+            let m = moments(params.x0 + at, lane);
+            var u = vec4f();
+            var uz = vec4f();
+            for (var c = lane % 16u; c < params.width; c += 16u) {
+                let d = dy[params.dy0 + at + c] * gamma[own + c];
+                u += d;
+                uz += d * standard(x[params.x0 + at + c], m);
             }
-            if (NORM == 1u) { avg = row_sum(dot(sum, vec4f(1.0)), lane) / f32(params.channels); }
-            avg_along = row_sum(dot(sum_along, vec4f(1.0)), lane) / f32(params.channels);
-        }
-        if (row < params.each) {
-            for (var b = 0u; b < BLOCKS; b++) {
-                let c = first + 16u * b;
-                if (c >= params.width) { continue; }
-                let v = x[params.x0 + at + c];
-                let g = dy[params.dy0 + at + c];
-                along[b] += g * standard(v, m);
-                plain[b] += g;
-                var d = g * gamma[own + c];
-                if (NORM != 0u) {
-                    d = select(vec4f(), m.rstd * (d - avg - (v - m.pivot - m.mean) * m.rstd * avg_along), used(c, params.channels));
-                }
-                if (ADD) { d += add[params.add0 + at + c]; }
-                dx[params.y0 + at + c] = d;
+            var sum = 0.0;
+            if (NORM == 1u) { sum = row_sum(dot(u, vec4f(1.0)), lane); }
+            let sum_along = row_sum(dot(uz, vec4f(1.0)), lane);
+            if (lane % 16u == 0u && i + lane / 16u < rows) {
+                averages[row] = Averages(m, sum / f32(params.channels), sum_along / f32(params.channels));
             }
         }
+        workgroupBarrier();
     }
-    for (var b = 0u; b < BLOCKS; b++) {
-        let c = first + 16u * b;
-        let a = part_sum(along[b], lane);
-        let p = part_sum(plain[b], lane);
+    for (var c0 = 0u; c0 < params.width; c0 += 16u) {
+        let c = c0 + lane % 16u;
+        var along = vec4f();
+        var plain = vec4f();
+        if (c < params.width) {
+            let g = gamma[own + c];
+            let live = used(c, params.channels);
+            for (var i = lane / 16u; i < rows; i += 4u) {
+                let at = (row0 + i) * params.width + c;
+                let v = x[params.x0 + at];
+                let d = dy[params.dy0 + at];
+                let a = averages[i];
+                var to = d * g;
+                if (NORM != 0u) {
+                    to = select(vec4f(), a.m.rstd * (to - a.u - (v - a.m.pivot - a.m.mean) * a.m.rstd * a.uz), live);
+                }
+                if (ADD) { to += add[params.add0 + at]; }
+                dx[params.y0 + at] = to;
+                along += d * standard(v, a.m);
+                plain += d;
+            }
+        }
+        along = part_sum(along, lane);
+        plain = part_sum(plain, lane);
         if (lane < 16u && c < params.width) {
-            partial[chunk * 2u * params.width + c] = a;
-            partial[(chunk * 2u + 1u) * params.width + c] = p;
+            partial[chunk * 2u * params.width + c] = along;
+            partial[(chunk * 2u + 1u) * params.width + c] = plain;
         }
     }
 }

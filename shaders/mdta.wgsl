@@ -227,10 +227,10 @@ const BIAS: bool = false;
 
 fn padded(n: u32) -> u32 { return (n + 3u) / 4u * 4u; }
 
-// rows4 is four rows side by side: a u transposed.
+// rows4 returns four rows, each a times an element of u.
 fn rows4(u: vec4f, a: vec4f) -> mat4x4f { return mat4x4f(u.x * a, u.y * a, u.z * a, u.w * a); }
 
-// kept zeroes the rows from first + count on.
+// kept zeroes the rows from number count on; first is the number of the first.
 fn kept(rows: mat4x4f, first: u32, count: u32) -> mat4x4f {
     var m = rows;
     for (var r = 0u; r < 4u; r++) { m[r] = select(vec4f(), m[r], first + r < count); }

@@ -1,7 +1,8 @@
 // softmax: softmax over the last axis of [rows, C].   PyTorch: torch.softmax(x, -1)
 //   x, y, dy, dx [rows, C]
 //   y = exp(x - max) / sum exp(x - max)
-//   dx = y * (dy - sum of y dy)
+//   dx = y * (dy - sum of y dy), where dy is taken less its value at the largest
+//        y: without that, the gradient of a y near one is lost in rounding
 
 // import: layout
 // import: rows
@@ -51,11 +52,21 @@ fn backward(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index
     let row = number(group) * 4u + lane / 16u;
     let at = min(row, params.rows - 1u) * params.width;
     let first = lane % 16u;
+    var most = vec4f();
+    for (var c = first; c < params.width; c += 16u) { most = max(most, probability[params.x0 + at + c]); }
+    let top = row_max(max(max(most.x, most.y), max(most.z, most.w)), lane);
+    var there = vec4f(LOWEST);
+    for (var c = first; c < params.width; c += 16u) {
+        there = max(there, select(vec4f(LOWEST), dy[params.dy0 + at + c], probability[params.x0 + at + c] == vec4f(top)));
+    }
+    let pivot = row_max(max(max(there.x, there.y), max(there.z, there.w)), lane);
     var along = 0.0;
-    for (var c = first; c < params.width; c += 16u) { along += dot(probability[params.x0 + at + c], dy[params.dy0 + at + c]); }
+    for (var c = first; c < params.width; c += 16u) {
+        along += dot(probability[params.x0 + at + c], dy[params.dy0 + at + c] - pivot);
+    }
     along = row_sum(along, lane);
     if (row >= params.rows) { return; }
     for (var c = first; c < params.width; c += 16u) {
-        dx[params.y0 + at + c] = probability[params.x0 + at + c] * (dy[params.dy0 + at + c] - along);
+        dx[params.y0 + at + c] = probability[params.x0 + at + c] * (dy[params.dy0 + at + c] - pivot - along);
     }
 }

@@ -39,7 +39,7 @@ func (m *HIM) Apply(x, kv *Tensor, at int) *Tensor {
 // of the keys and values.
 func (m *HIM) Backward(x, kv *Tensor, at int, dy, dkv *Tensor) *Tensor {
 	expect(slices.Equal(dy.shape, x.shape) && dy.parts == 1, "him", "dy", fmt.Sprint(x.shape), dy)
-	expect(slices.Equal(dkv.shape, kv.shape) && dkv.width() == kv.width(), "him", "dkv", fmt.Sprintf("%v, stored as kv", kv.shape), dkv)
+	expect(slices.Equal(dkv.shape, kv.shape) && dkv.parts == kv.parts, "him", "dkv", fmt.Sprintf("%v in %d parts", kv.shape, kv.parts), dkv)
 	d, n, dim := x.d, x.shape[0], x.Channels()
 	f := m.fold(x, kv, at)
 	defer f.release()

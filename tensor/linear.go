@@ -66,8 +66,8 @@ func (l *Linear) Backward(x *Tensor, f Fused, dy, dmodulation *Tensor, wanted bo
 	defer ds.Release()
 	for i, s := range l.specs {
 		di := ds
-		if len(l.specs) > 1 {
-			di = ds.columns(l.at[i], max(s.OutParts, 1), s.Out)
+		if parts := max(s.OutParts, 1); len(l.specs) > 1 || parts != ds.parts {
+			di = ds.columns(l.at[i], parts, s.Out)
 			defer di.Release()
 		}
 		next := l.backward(i, x, di, dx, dmodulation, wanted)

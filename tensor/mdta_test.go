@@ -149,8 +149,8 @@ func TestAttentionReference(t *testing.T) {
 	}
 }
 
-// requireAttention runs a.Backward on poisoned memory and compares with times
-// the gradients wanted.
+// requireAttention runs a.Apply and a.Backward on poisoned memory and compares
+// with times the gradients wanted.
 func requireAttention(t *testing.T, a *Attention, p, want ref.Params, dm *Tensor, times int) {
 	t.Helper()
 	const tolerance = 1e-5
@@ -161,6 +161,10 @@ func requireAttention(t *testing.T, a *Attention, p, want ref.Params, dm *Tensor
 	n, h, w := x.geometry()
 	c := pad4(x.Channels() / a.Heads)
 	poisoned(d, x, x, NewParts(d, 3*a.Heads, n, h, w, a.QKV.out), New(d, n, a.Heads, c, c), New(d, n, a.Heads, 2*c+x.width(), c))
+	y := a.Apply(x, false)
+	requireGradient(t, "forward", y, attentionReference(p), tolerance)
+	requirePadding(t, y)
+	y.Release()
 	dx := a.Backward(x, g, dm)
 	defer dx.Release()
 	requireGradient(t, "x", dx, want["x"], tolerance)

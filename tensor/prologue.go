@@ -92,7 +92,7 @@ func (s LinearSpec) differentiate(x, dn, add, dmodulation, dx *Tensor, image int
 	}
 	yv, y0 := dx.view()
 	d.run(call{
-		kernel: d.kernel("layernorm", "normalize_gradient", shaders.Constants{"NORM": int(s.Norm), "ADD": add != nil, "BLOCKS": ceilDiv(c, 16)}),
+		kernel: d.kernel("layernorm", "normalize_gradient", shaders.Constants{"NORM": int(s.Norm), "ADD": add != nil}),
 		params: []any{x.rows(), s.In, c, x0, y0, float32(LayerNormEps), x.rows() / sets, sets, p.splits, chunk, g0, a0},
 		views:  views(xv, scale.whole(), gv, av, yv, p.whole()),
 		groups: spread(sets * p.splits),
@@ -114,10 +114,10 @@ func (s LinearSpec) differentiate(x, dn, add, dmodulation, dx *Tensor, image int
 	sums.Release()
 }
 
-// normSums makes room for the sums over x's rows in chunks, about 512 or fewer,
-// each of equal rows.
+// normSums makes room for the sums over x's rows in chunks: 512 of them, or
+// more where those layernorm.wgsl has room for are smaller.
 func normSums(x *Tensor, sets int) (p partialSums, chunk int) {
-	chunk = pad4(max(ceilDiv(x.rows(), 512), 16))
+	chunk = min(max(ceilDiv(x.rows(), 512), 16), 128)
 	splits := ceilDiv(x.rows()/sets, chunk)
 	return partialSums{New(x.d, sets*splits*2, x.Channels()), sets, splits}, chunk
 }

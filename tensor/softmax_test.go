@@ -12,8 +12,12 @@ import (
 func TestSoftmaxBackward(t *testing.T) {
 	d := openDevice(t)
 	for _, c := range []int{3, 5, 16, 63, 65, 127} {
-		testRowsBackward(t, d, c, 4, func(x *Tensor, dy *Tensor) *Tensor { return SoftmaxBackward(Softmax(x), dy) }, ref.SoftmaxBackward)
+		testRowsBackward(t, d, c, 4, func(x, dy *Tensor) *Tensor { return SoftmaxBackward(Softmax(x), dy) }, ref.SoftmaxBackward)
 	}
+	// Small gradients beside a probability near one keep their digits.
+	x, g := ref.From([]float64{20, 0, 5, 4, 1}, 1, 5), randomArray("g", 1, 5)
+	dx := SoftmaxBackward(Softmax(From(d, x.Float32(), 1, 5)), From(d, g.Float32(), 1, 5))
+	requireGradient(t, "saturated", dx, ref.SoftmaxBackward(x, g), 1e-6)
 	y := Softmax(From(d, random(3), 3, 1))
 	require.Zero(t, stored(t, SoftmaxBackward(y, From(d, random(3), 3, 1)))[0], "one probability is constant")
 }

@@ -255,6 +255,13 @@ func (t *Tensor) Clone() *Tensor {
 // Device returns the device the tensor belongs to.
 func (t *Tensor) Device() *Device { return t.d }
 
+// ZerosLike returns a tensor of t's shape and parts that holds zeros.
+func (t *Tensor) ZerosLike() *Tensor {
+	z := NewParts(t.d, t.parts, t.shape...)
+	z.Zero()
+	return z
+}
+
 // Zero clears the tensor.
 func (t *Tensor) Zero() { t.d.Clear(t.mem.buffer, t.offset, t.bytes()) }
 

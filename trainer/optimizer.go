@@ -26,12 +26,10 @@ type Optimizer struct {
 // norm of all gradients together, 0 for no limit; emaDecay is the moving
 // average's, 0 for none.
 func NewOptimizer(p *tensor.Parameters, o OptimOptions, clip, emaDecay float64) *Optimizer {
-	like := func() *tensor.Tensor {
-		t := tensor.New(p.Values.Device(), p.Values.Shape()...)
-		t.Zero()
-		return t
+	a := &Optimizer{
+		o: o, clip: clip, decay: emaDecay, p: p,
+		m: p.Values.ZerosLike(), v: p.Values.ZerosLike(), skipped: tensor.New(p.Values.Device(), 2),
 	}
-	a := &Optimizer{o: o, clip: clip, decay: emaDecay, p: p, m: like(), v: like(), skipped: tensor.New(p.Values.Device(), 2)}
 	a.skipped.Zero()
 	if emaDecay > 0 {
 		a.ema = p.Values.Clone()
