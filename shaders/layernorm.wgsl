@@ -30,6 +30,7 @@ struct Params {
     chunk: u32,   // rows in a chunk, 128 at most
     dy0: u32,     // in vec4
     add0: u32,
+    adds: u32,    // 1 if there is something to add to dx
 
     row: u32,     // of the modulation, and where the first image's is
     row0: u32,
@@ -39,7 +40,6 @@ struct Params {
 
 const NORM: u32 = 1;            // 0 none, 1 with bias, 2 bias-free
 const SHIFT: bool = false;      // beta is added even if bias-free
-const ADD: bool = false;        // to dx
 const GAMMA: bool = false;      // of affine and its gradient: what there is
 const BETA: bool = false;
 const MODULATED: bool = false;
@@ -54,22 +54,23 @@ const GRADIENT: u32 = 0;        // of 0 gamma, 1 beta, 2 the modulation
 // Moments of a row, the mean as its distance from the pivot.
 struct Moments { pivot: f32, mean: f32, rstd: f32 }
 
-fn moments(source: u32, lane: u32) -> Moments {
-    var m: Moments;
-    if (NORM == 0u) { return m; }
-    m.pivot = x[source].x;
+// deviations from the pivot, and squares of those from the mean, are summed over
+// every step-th vec4 of a row.
+fn deviations(row: u32, first: u32, step: u32, m: Moments) -> f32 {
     var sum = vec4f();
-    for (var c = lane % 16u; c < params.width; c += 16u) {
-        sum += select(vec4f(), x[source + c] - m.pivot, used(c, params.channels));
+    for (var c = first; c < params.width; c += step) {
+        sum += select(vec4f(), x[row + c] - m.pivot, used(c, params.channels));
     }
-    m.mean = row_sum(dot(sum, vec4f(1.0)), lane) / f32(params.channels);
-    var squares = vec4f();
-    for (var c = lane % 16u; c < params.width; c += 16u) {
-        let v = select(vec4f(), x[source + c] - m.pivot - m.mean, used(c, params.channels));
-        squares += v * v;
+    return dot(sum, vec4f(1.0));
+}
+
+fn squares(row: u32, first: u32, step: u32, m: Moments) -> f32 {
+    var sum = vec4f();
+    for (var c = first; c < params.width; c += step) {
+        let v = select(vec4f(), x[row + c] - m.pivot - m.mean, used(c, params.channels));
+        sum += v * v;
     }
-    m.rstd = inverseSqrt(row_sum(dot(squares, vec4f(1.0)), lane) / f32(params.channels) + params.eps);
-    return m;
+    return dot(sum, vec4f(1.0));
 }
 
 // standard is what gamma multiplies.
@@ -82,7 +83,12 @@ fn standard(v: vec4f, m: Moments) -> vec4f {
 fn normalize_rows(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
     let row = number(group) * 4u + lane / 16u;
     let source = params.x0 + min(row, params.rows - 1u) * params.width;
-    let m = moments(source, lane);
+    var m: Moments;
+    if (NORM != 0u) {
+        m.pivot = x[source].x;
+        m.mean = row_sum(deviations(source, lane % 16u, 16u, m), lane) / f32(params.channels);
+        m.rstd = inverseSqrt(row_sum(squares(source, lane % 16u, 16u, m), lane) / f32(params.channels) + params.eps);
+    }
     if (row >= params.rows) { return; }
     var own = 0u;
     if (params.each > 0u) { own = row / params.each * params.width; }
@@ -124,23 +130,21 @@ fn normalize_gradient(@builtin(workgroup_id) group: vec3u, @builtin(local_invoca
     let row0 = image * params.each + chunk % params.splits * params.chunk;
     let rows = min(params.chunk, (image + 1u) * params.each - row0);
     if (NORM != 0u) {
-        for (var i = 0u; i < rows; i += 4u) {
-            let row = min(i + lane / 16u, rows - 1u);
-            let at = (row0 + row) * params.width;
-            let m = moments(params.x0 + at, lane);
+        for (var i = lane; i < rows; i += 64u) {
+            let at = (row0 + i) * params.width;
+            var m: Moments;
+            m.pivot = x[params.x0 + at].x;
+            m.mean = deviations(params.x0 + at, 0u, 1u, m) / f32(params.channels);
+            m.rstd = inverseSqrt(squares(params.x0 + at, 0u, 1u, m) / f32(params.channels) + params.eps);
             var u = vec4f();
             var uz = vec4f();
-            for (var c = lane % 16u; c < params.width; c += 16u) {
-                let d = dy[params.dy0 + at + c] * gamma[own + c];
-                u += d;
-                uz += d * standard(x[params.x0 + at + c], m);
+            for (var c = 0u; c < params.width; c++) {
+                let v = dy[params.dy0 + at + c] * gamma[own + c];
+                u += v;
+                uz += v * standard(x[params.x0 + at + c], m);
             }
-            var sum = 0.0;
-            if (NORM == 1u) { sum = row_sum(dot(u, vec4f(1.0)), lane); }
-            let sum_along = row_sum(dot(uz, vec4f(1.0)), lane);
-            if (lane % 16u == 0u && i + lane / 16u < rows) {
-                averages[row] = Averages(m, sum / f32(params.channels), sum_along / f32(params.channels));
-            }
+            let n = f32(params.channels);
+            averages[i] = Averages(m, select(0.0, dot(u, vec4f(1.0)) / n, NORM == 1u), dot(uz, vec4f(1.0)) / n);
         }
         workgroupBarrier();
     }
@@ -160,7 +164,7 @@ fn normalize_gradient(@builtin(workgroup_id) group: vec3u, @builtin(local_invoca
                 if (NORM != 0u) {
                     to = select(vec4f(), a.m.rstd * (to - a.u - (v - a.m.pivot - a.m.mean) * a.m.rstd * a.uz), live);
                 }
-                if (ADD) { to += add[params.add0 + at]; }
+                if (params.adds == 1u) { to += add[params.add0 + at]; }
                 dx[params.y0 + at] = to;
                 along += d * standard(v, a.m);
                 plain += d;

@@ -147,8 +147,8 @@ func (p partialSums) add(g *Tensor, taps, out, inputs, in0, row int, dy, x *Tens
 
 // finish runs the second step, count sums of it.
 func (p partialSums) finish(entry string, taps, count int, y *Tensor, more ...any) {
-	sections := 1
-	for sections < min(p.splits, 16) {
+	sections := 1 // more where there are too few sums to keep a GPU busy
+	for sections < min(p.splits, 16) && count*sections < 16384 {
 		sections *= 2
 	}
 	p.d.run(call{

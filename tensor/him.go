@@ -35,11 +35,11 @@ func (m *HIM) Apply(x, kv *Tensor, at int) *Tensor {
 }
 
 // Backward returns the gradient of x, for dy that of y = Apply(x, kv, at). It
-// adds to those of the parameters, and to dkv, which is laid out like kv, that
-// of the keys and values.
+// adds to those of the parameters, and to dkv, which is laid out like kv or nil,
+// that of the keys and values.
 func (m *HIM) Backward(x, kv *Tensor, at int, dy, dkv *Tensor) *Tensor {
 	expect(slices.Equal(dy.shape, x.shape) && dy.parts == 1, "him", "dy", fmt.Sprint(x.shape), dy)
-	expect(slices.Equal(dkv.shape, kv.shape) && dkv.parts == kv.parts, "him", "dkv", fmt.Sprintf("%v in %d parts", kv.shape, kv.parts), dkv)
+	expect(dkv == nil || slices.Equal(dkv.shape, kv.shape) && dkv.parts == kv.parts, "him", "dkv", fmt.Sprintf("%v in %d parts", kv.shape, kv.parts), dkv)
 	d, n, dim := x.d, x.shape[0], x.Channels()
 	f := m.fold(x, kv, at)
 	defer f.release()
@@ -67,8 +67,10 @@ func (m *HIM) Backward(x, kv *Tensor, at int, dy, dkv *Tensor) *Tensor {
 	dquery, dqbias, dproj, dprojbias := m.Query.gradient(d, dim*dim), m.QBias.gradient(d, dim), m.Proj.gradient(d, dim*dim), m.ProjBias.gradient(d, dim)
 	f.run("weights", spread(ceilDiv(dim*dim, 64)), kv.whole(), dconstants.whole(), dtable.whole(), douts.whole(),
 		dquery.whole(), dqbias.whole(), dproj.whole(), dprojbias.whole())
-	f.run("tokens", spread(ceilDiv(kv.rows()*dim, 64)), f.optional(m.QBias), dconstants.whole(), dtable.whole(), douts.whole(),
-		m.Query.whole(), m.Proj.whole(), dkv.whole())
+	if dkv != nil {
+		f.run("tokens", spread(ceilDiv(kv.rows()*dim, 64)), f.optional(m.QBias), dconstants.whole(), dtable.whole(), douts.whole(),
+			m.Query.whole(), m.Proj.whole(), dkv.whole())
+	}
 	for _, t := range []*Tensor{dtable, dconstants, douts, dgamma, dbeta, dquery, dqbias, dproj, dprojbias} {
 		t.Release()
 	}

@@ -219,6 +219,7 @@ func TestHIMBackwardAdds(t *testing.T) {
 		for i, v := range stored(t, dkv) {
 			require.Equal(t, 3*once[i], v, "three times in all")
 		}
+		require.Equal(t, stored(t, first), stored(t, m.Backward(x, kv, foreign, dy, nil)), "no gradient of kv wanted")
 	}
 }
 

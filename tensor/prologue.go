@@ -58,6 +58,7 @@ func LayerNormBackward(x, dy *Tensor, kind Norm, gamma, beta *Parameter) *Tensor
 	} else {
 		beta = nil
 	}
+	expect(slices.Equal(dy.shape, x.shape) && dy.parts == x.parts, "layernorm", "dy", fmt.Sprint(x.shape), dy)
 	s := LinearSpec{In: c, Norm: kind, Gamma: gamma, Beta: beta}
 	return eachRows(newLike(x, 1, x.shape), func(_ band, dx *Tensor, in []*Tensor) {
 		s.differentiate(in[0], in[1], nil, nil, dx, 0)
@@ -74,8 +75,7 @@ func (s LinearSpec) expectPrologue(x *Tensor, image int) {
 	}
 }
 
-// differentiate is prologueBackward where something is folded in. It writes
-// dx.
+// differentiate is prologueBackward where something is folded in; dx is written.
 func (s LinearSpec) differentiate(x, dn, add, dmodulation, dx *Tensor, image int) {
 	s.expectPrologue(x, image)
 	for _, t := range []*Tensor{dn, add} {
@@ -86,14 +86,15 @@ func (s LinearSpec) differentiate(x, dn, add, dmodulation, dx *Tensor, image int
 	p, chunk := normSums(x, sets)
 	xv, x0 := x.view()
 	gv, g0 := dn.view()
-	av, a0 := gv, 0
+	av, a0, adds := gv, 0, 0
 	if add != nil {
 		av, a0 = add.view()
+		adds = 1
 	}
 	yv, y0 := dx.view()
 	d.run(call{
-		kernel: d.kernel("layernorm", "normalize_gradient", shaders.Constants{"NORM": int(s.Norm), "ADD": add != nil}),
-		params: []any{x.rows(), s.In, c, x0, y0, float32(LayerNormEps), x.rows() / sets, sets, p.splits, chunk, g0, a0},
+		kernel: d.kernel("layernorm", "normalize_gradient", shaders.Constants{"NORM": int(s.Norm)}),
+		params: []any{x.rows(), s.In, c, x0, y0, float32(LayerNormEps), x.rows() / sets, sets, p.splits, chunk, g0, a0, adds},
 		views:  views(xv, scale.whole(), gv, av, yv, p.whole()),
 		groups: spread(sets * p.splits),
 		work:   20 * float64(x.Len()),
@@ -117,7 +118,7 @@ func (s LinearSpec) differentiate(x, dn, add, dmodulation, dx *Tensor, image int
 // normSums makes room for the sums over x's rows in chunks: 512 of them, or
 // more where those layernorm.wgsl has room for are smaller.
 func normSums(x *Tensor, sets int) (p partialSums, chunk int) {
-	chunk = min(max(ceilDiv(x.rows(), 512), 16), 128)
+	chunk = min(max(ceilDiv(x.rows(), 512), 64), 128)
 	splits := ceilDiv(x.rows()/sets, chunk)
 	return partialSums{New(x.d, sets*splits*2, x.Channels()), sets, splits}, chunk
 }
@@ -182,5 +183,5 @@ func (s LinearSpec) sources(spare wgpu.View, width, image int) (shaders.Constant
 	}
 	return shaders.Constants{"GAMMA": s.Gamma != nil, "BETA": s.Beta != nil, "MODULATED": s.Modulation != nil},
 		views(modulation, gamma, beta),
-		[]any{0, s.In, width, 0, 0, float32(LayerNormEps), 0, 0, 0, 0, 0, 0, row, image * row, s.ScaleAt, s.ShiftAt}
+		[]any{0, s.In, width, 0, 0, float32(LayerNormEps), 0, 0, 0, 0, 0, 0, 0, row, image * row, s.ScaleAt, s.ShiftAt}
 }

@@ -135,7 +135,7 @@ func TestPrologue(t *testing.T) {
 	for _, c := range prologueCases {
 		name := fmt.Sprintf("%+v", c)
 		p := c.inputs()
-		s, x := c.spec(d, p), second(d, p["x"], 1, c.images, c.rows, c.channels)
+		s, x := c.spec(d, p), amidst(d, p["x"], 1, c.images, c.rows, c.channels)
 		poisoned(d, x, New(d, c.images, c.channels))
 		y := s.prologue(x, firstImage)
 		require.Equal(t, x.Shape(), y.Shape())
@@ -161,11 +161,11 @@ func TestPrologueBackward(t *testing.T) {
 			}
 		}
 		s := c.spec(d, p)
-		x, dy := second(d, p["x"], 1, c.images, c.rows, c.channels), second(d, p["dy"], 1, c.images, c.rows, c.channels)
+		x, dy := amidst(d, p["x"], 1, c.images, c.rows, c.channels), amidst(d, p["dy"], 1, c.images, c.rows, c.channels)
 		var add, dmodulation *Tensor
 		if i%2 == 0 {
 			a := randomArray("add", p["x"].Shape...)
-			add = second(d, a, 1, c.images, c.rows, c.channels)
+			add = amidst(d, a, 1, c.images, c.rows, c.channels)
 			want["x"] = ref.Add(want["x"], a)
 		}
 		gradients := map[string]*Tensor{}
@@ -293,6 +293,7 @@ func TestPrologueRefusesOtherShapes(t *testing.T) {
 		"image":       func() { modulated.prologue(x, 1) },
 		"dmodulation": func() { modulated.prologueBackward(x, x, nil, other, 0) },
 		"gamma":       func() { LayerNormBackward(other, other, BiasFree, p, nil) },
+		"other dy":    func() { LayerNormBackward(x, other, WithBias, p, p) },
 		"no beta":     func() { LayerNormBackward(x, x, WithBias, p, nil) },
 	} {
 		var shape *ShapeError
