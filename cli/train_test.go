@@ -284,9 +284,9 @@ func TestTrainOverfits(t *testing.T) {
 	}
 	r := train(t, "-opt", "s1.yml", "--json",
 		"--force_yml", "datasets:train:gt_size=64", "--force_yml", "datasets:train:geometric_augs=false",
-		"--force_yml", "train:total_iter=400", "--force_yml", "train:optim_total:lr=0.004", "--force_yml", "train:use_grad_clip=false",
-		"--force_yml", "train:scheduler:periods=[100, 300]", "--force_yml", "train:scheduler:eta_mins=[0.004, 0.00001]",
-		"--force_yml", "logger:print_freq=1", "--force_yml", "logger:save_checkpoint_freq=400")
+		"--force_yml", "train:total_iter=200", "--force_yml", "train:optim_total:lr=0.004", "--force_yml", "train:use_grad_clip=false",
+		"--force_yml", "train:scheduler:periods=[50, 150]", "--force_yml", "train:scheduler:eta_mins=[0.004, 0.00001]",
+		"--force_yml", "logger:print_freq=1", "--force_yml", "logger:save_checkpoint_freq=200")
 	var losses []float64
 	for line := range strings.Lines(r.stdout) {
 		var o struct {
@@ -298,9 +298,81 @@ func TestTrainOverfits(t *testing.T) {
 			losses = append(losses, o.Losses["l_pix"])
 		}
 	}
-	require.Len(t, losses, 400)
-	t.Logf("L1 from %.4f to %.4f", losses[0], losses[399])
-	require.Less(t, losses[399], losses[0]/10)
+	require.Len(t, losses, 200)
+	t.Logf("L1 from %.4f to %.4f", losses[0], losses[199])
+	require.Less(t, losses[199], losses[0]/10)
+}
+
+// A training that diverges stops before it saves anything broken, or passes over the iterations.
+func TestTrainDiverges(t *testing.T) {
+	needGPU(t)
+	workshop(t)
+	diverging := []string{"train", "-opt", "s1.yml", "--force_yml", "train:optim_total:lr=1.0e+30", "--force_yml", "train:scheduler:eta_mins=[1.0e+30, 0.0]"}
+	var stderr bytes.Buffer
+	code := Execute(t.Context(), diverging, nil, &bytes.Buffer{}, &stderr)
+	require.Equal(t, exitFailed, code)
+	require.Contains(t, stderr.String(), "the gradients of iteration 2 are not finite")
+	require.Contains(t, stderr.String(), "--skip-nan")
+	require.Empty(t, contents(t, "tiny_S1"))
+
+	stderr.Reset()
+	code = Execute(t.Context(), append(diverging, "--restart", "--detect-anomaly"), nil, &bytes.Buffer{}, &stderr)
+	require.Equal(t, exitFailed, code)
+	require.Regexp(t, `iteration 2: \w+ net_\S+ computed (NaN|[+-]Inf) in`, stderr.String())
+
+	stderr.Reset()
+	code = Execute(t.Context(), append(diverging, "--restart", "--skip-nan"), nil, &bytes.Buffer{}, &stderr)
+	require.Equal(t, exitOK, code, stderr.String())
+	require.Contains(t, stderr.String(), "passed over")
+}
+
+// Mistakes are named before anything is written.
+func TestTrainRefuses(t *testing.T) {
+	needGPU(t)
+	workshop(t)
+	for _, c := range []struct {
+		name string
+		args []string
+		code int
+		says string
+	}{
+		{"no options", nil, exitUsage, "GoPro_S1"},
+		{"no file", []string{"-opt", "none.yml"}, exitFailed, "none.yml"},
+		{"misspelt preset", []string{"-opt", "GoPro_S3"}, exitFailed, "GoPro_S1"},
+		{"test options", []string{"-opt", "GoPro"}, exitFailed, "it is for testing"},
+		{"unknown option", []string{"-opt", "s1.yml", "--force_yml", "train:total_itr=5"}, exitFailed, "did you mean total_iter"},
+		{"crops too large", []string{"-opt", "s1.yml", "--force_yml", "datasets:train:gt_size=128"}, exitFailed, "128"},
+		{"no photos", []string{"-opt", "s1.yml", "--force_yml", "datasets:train:dataroot_lq=nowhere"}, exitFailed, "nowhere"},
+		{"no stage one", []string{"-opt", "s2.yml"}, exitFailed, "train stage one first"},
+		{"networks that disagree", []string{"-opt", "s1.yml", "--force_yml", "network_le:embed_dim=8"}, exitFailed, "embed_dim"},
+		{"launcher", []string{"-opt", "s1.yml", "--launcher", "pytorch"}, exitUsage, "--accumulate"},
+		{"both ways", []string{"-opt", "s1.yml", "--auto_resume", "--restart"}, exitUsage, "exclude each other"},
+		{"policy", []string{"-opt", "s1.yml", "--on-bad-image", "ignore"}, exitUsage, "skip, fail"},
+		{"resume from nothing", []string{"-opt", "s1.yml", "--force_yml", "path:resume_state=none.state"}, exitFailed, "none.state"},
+		{"little memory", []string{"-opt", "s1.yml", "--memory", "8MiB"}, exitFailed, "mini_batch_sizes"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var stderr bytes.Buffer
+			require.Equal(t, c.code, Execute(t.Context(), append([]string{"train"}, c.args...), nil, &bytes.Buffer{}, &stderr), stderr.String())
+			require.Contains(t, stderr.String(), c.says)
+			require.Empty(t, contents(t, "tiny_S1"))
+		})
+	}
+	whole, err := os.ReadFile("input/2.png")
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile("input/2.png", whole[:len(whole)/2], 0o666)) // which shows in the middle of an epoch
+	for _, policy := range []string{"fail", "skip"} {
+		t.Run(policy, func(t *testing.T) {
+			want := map[string]int{"fail": exitFailed, "skip": exitOK}[policy]
+			var stderr bytes.Buffer
+			args := []string{"train", "-opt", "s1.yml", "--restart", "--on-bad-image", policy}
+			require.Equal(t, want, Execute(t.Context(), args, nil, &bytes.Buffer{}, &stderr), stderr.String())
+			require.Contains(t, stderr.String(), filepath.Join("input", "2.png"))
+		})
+	}
+	var stderr bytes.Buffer
+	require.Equal(t, exitFailed, Execute(t.Context(), []string{"train", "-opt", "s1.yml", "--on-bad-image", "skip"}, nil, &bytes.Buffer{}, &stderr))
+	require.Contains(t, stderr.String(), "--auto_resume")
 }
 
 // Memory does not grow: not the process's, and not the device's after the first iteration.

@@ -67,8 +67,7 @@ func openExperiment(root, name string, mode startMode, now time.Time) (*experime
 	}
 	if mode == startAnew {
 		for _, folder := range []string{e.dir, e.tensorboard} {
-			err := os.Rename(folder, folder+"_archived_"+stamp)
-			if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			if err := archive(folder, folder+"_archived_"+stamp); err != nil {
 				return nil, fmt.Errorf("cannot put the old experiment aside: %w", err)
 			}
 		}
@@ -83,6 +82,23 @@ func openExperiment(root, name string, mode startMode, now time.Time) (*experime
 		}
 	}
 	return e, nil
+}
+
+// archive renames a folder, if it is there, to a name that is free.
+func archive(folder, to string) error {
+	free := to
+	for n := 2; ; n++ {
+		if _, err := os.Lstat(free); errors.Is(err, fs.ErrNotExist) {
+			break
+		} else if err != nil {
+			return err
+		}
+		free = fmt.Sprintf("%s_%d", to, n)
+	}
+	if err := os.Rename(folder, free); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
 }
 
 // holds says in words what of a training is there, or nothing.
