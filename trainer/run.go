@@ -76,7 +76,7 @@ func Run(ctx context.Context, o RunOptions) (err error) {
 			return r.stop()
 		}
 		if err := r.iteration(); err != nil {
-			return r.explain(err)
+			return r.explain(fmt.Errorf("iteration %d: %w", r.iter+1, err))
 		}
 		if err := r.after(ctx); err != nil {
 			return r.explain(err)
@@ -267,7 +267,8 @@ func (r *run) releaseLosses() {
 }
 
 // after does what is due after an iteration.
-func (r *run) after(ctx context.Context) error {
+func (r *run) after(ctx context.Context) (err error) {
+	defer tensor.Catch(&err)
 	due := func(every int) bool { return every > 0 && r.iter%every == 0 }
 	print, save, validate := due(r.Logger.PrintFreq), due(r.Logger.SaveCheckpointFreq), due(r.Val.ValFreq) && len(r.val) > 0
 	if print || save || validate {
@@ -410,13 +411,10 @@ func (r *run) finish(ctx context.Context) error {
 
 // explain adds to an error what remains of the training.
 func (r *run) explain(err error) error {
-	if errors.Is(err, ErrStopped) {
-		return err
-	}
 	if r.saved == 0 {
-		return fmt.Errorf("iteration %d: %w (nothing was saved yet)", r.iter+1, err)
+		return fmt.Errorf("%w (nothing was saved yet)", err)
 	}
-	return fmt.Errorf("iteration %d: %w (iteration %d is saved: --auto_resume goes on from there)", r.iter+1, err, r.saved)
+	return fmt.Errorf("%w (iteration %d is saved: --auto_resume goes on from there)", err, r.saved)
 }
 
 func (r *run) close() {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"image"
+	"os"
 	"path/filepath"
 	"strings"
 
@@ -174,5 +175,8 @@ func (r *run) keepPicture(set valSet, name string, m metrics.Image) error {
 	}
 	name = filepath.FromSlash(name)
 	path := filepath.Join(r.exp.visualization, name, fmt.Sprintf("%s_%d.png", filepath.Base(name), r.iter))
+	if err := os.MkdirAll(filepath.Dir(path), 0o777); err != nil {
+		return err
+	}
 	return photo.Save(path, p, photo.EncodeOptions{Format: photo.PNG})
 }

@@ -155,6 +155,8 @@ func (d *Device) check(c Dispatch) {
 			limit = d.limits.UniformBinding
 		}
 		switch {
+		case v.Buffer.dev != d:
+			panic(fmt.Sprintf("wgpu: %s: binding %d: the buffer belongs to another device", k.spec.Label, i+1))
 		case !v.Buffer.live:
 			panic(fmt.Sprintf("wgpu: %s: binding %d: buffer used after release", k.spec.Label, i+1))
 		case v.Offset < 0 || v.Size <= 0 || v.Offset+v.Size > v.Buffer.size:

@@ -1,0 +1,283 @@
+package trainer
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"hidiff/autograd"
+	"hidiff/hidiff/photo"
+	"hidiff/tensor"
+	"hidiff/wgpu"
+
+	"github.com/stretchr/testify/require"
+)
+
+// openDevice opens the adapter that HIDIFF_GPU names, or skips: REQUIRE_GPU=1
+// turns the skip into a failure.
+func openDevice(t testing.TB) *tensor.Device {
+	t.Helper()
+	d, err := tensor.Open(wgpu.Options{GPU: os.Getenv("HIDIFF_GPU")})
+	if none := (*wgpu.NoAdapterError)(nil); errors.As(err, &none) && os.Getenv("REQUIRE_GPU") == "" {
+		t.Skipf("no adapter: %v", err)
+	}
+	require.NoError(t, err)
+	t.Cleanup(d.Close)
+	return d
+}
+
+// tint is the smallest of models: a 1x1 convolution of the colours.
+type tint struct {
+	params *tensor.Parameters
+	linear *tensor.Linear
+	calls  int
+	before func(call int) // called before every loss, if set
+}
+
+func newTint(d *tensor.Device) *tint {
+	m := &tint{params: tensor.NewParameters(d, []tensor.ParameterSpec{
+		{Name: "net_g.weight", Shape: []int{3, 3}, Values: []float32{1, 0, 0, 0, 1, 0, 0, 0, 1}},
+		{Name: "net_g.bias", Shape: []int{3}, Values: []float32{0.1, 0, -0.1}},
+	})}
+	m.linear = tensor.NewLinear(d, tensor.LinearSpec{Out: 3, In: 3, Weight: m.params.All()[0], Bias: m.params.All()[1]})
+	return m
+}
+
+func (m *tint) Parameters() *tensor.Parameters { return m.params }
+func (m *tint) LossNames() []string            { return []string{"l_pix"} }
+func (m *tint) Repack()                        { m.linear.Repack() }
+func (m *tint) UsesOracle() bool               { return true }
+
+func (m *tint) Loss(tape *autograd.Tape, lq, gt *tensor.Tensor, _ uint64) []*autograd.Variable {
+	if m.calls++; m.before != nil {
+		m.before(m.calls)
+	}
+	y := autograd.Linear(m.linear, tape.Input(lq), autograd.After{})
+	defer y.Release()
+	return []*autograd.Variable{autograd.Loss(tensor.Loss{Type: tensor.L1Loss, Weight: 1}, y, tape.Input(gt))}
+}
+
+func (m *tint) Validate(lq, _ *tensor.Tensor, _ uint64) *tensor.Tensor {
+	return m.linear.Apply(lq, tensor.Fused{})
+}
+
+func (m *tint) Release() {
+	m.linear.Release()
+	m.params.Release()
+}
+
+// tintRun is a training of a tint in a folder of its own, with pairs to train and validate on.
+func tintRun(t *testing.T, d *tensor.Device) (o RunOptions, model *tint, screen *bytes.Buffer) {
+	t.Helper()
+	root := t.TempDir()
+	for i := range 3 {
+		for _, folder := range []string{"input", "target"} {
+			p := &photo.Photo{Width: 20, Height: 17, Channels: 3, Max: 255}
+			for k := range p.Width * p.Height * 3 {
+				p.Pix = append(p.Pix, uint16((k*7+i*31+len(folder)*k%5)%256))
+			}
+			path := filepath.Join(root, folder, fmt.Sprintf("%d.png", i))
+			require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o777))
+			require.NoError(t, photo.Save(path, p, photo.EncodeOptions{}))
+		}
+	}
+	options, err := Parse("test.yml", fmt.Appendf(nil, `
+name: tint
+model_type: HI_Diff_S1
+datasets:
+  train: {name: Train, type: PairedImageIRDataset, dataroot_lq: %[1]s/input, dataroot_gt: %[1]s/target, batch_size_per_gpu: 2, gt_size: 16,
+    mini_batch_sizes: [2, 1], iters: [6, 6], gt_sizes: [8, 16]}
+  val: {name: Val, type: PairedImageIRDataset, dataroot_lq: %[1]s/input, dataroot_gt: %[1]s/target}
+train:
+  total_iter: 12
+  use_grad_clip: true
+  optim_total: {type: AdamW, lr: 0.01}
+  pixel_opt: {type: L1Loss}
+val:
+  val_freq: 6
+  save_img: true
+  metrics: {psnr: {type: calculate_psnr}, ssim: {type: calculate_ssim, crop_border: 1}}
+logger: {print_freq: 4, save_checkpoint_freq: 3, use_tb_logger: true}
+`, root), nil)
+	require.NoError(t, err)
+	model, screen = newTint(d), &bytes.Buffer{}
+	return RunOptions{
+		Options: options, Root: root, Device: d, Screen: screen,
+		Build: func(on *tensor.Device) (Model, error) {
+			if on == d {
+				return model, nil
+			}
+			return newTint(on), nil // for a dry run
+		},
+	}, model, screen
+}
+
+// A run leaves what BasicSR leaves: logs, checkpoints, pictures, and says what its numbers mean.
+func TestRun(t *testing.T) {
+	d := openDevice(t)
+	o, _, screen := tintRun(t, d)
+	o.Keep = 2
+	require.NoError(t, Run(t.Context(), o))
+	log := screen.String()
+	for _, line := range []string{
+		"[tint..][epoch:  2, iter:       4, lr:(1.000e-02,)]", "iter:      12",
+		"Updating Patch_Size to 8 and Batch_Size to 2", "Updating Patch_Size to 16 and Batch_Size to 1",
+		"Validation Val (with the oracle prior, which sees the sharp photo; on crops, not whole photos)", "# psnr:", "# ssim:", "Best:", "End of training",
+	} {
+		require.Contains(t, log, line)
+	}
+	exists := func(pattern string) int {
+		files, err := filepath.Glob(filepath.Join(o.Root, pattern))
+		require.NoError(t, err)
+		return len(files)
+	}
+	require.Equal(t, 1, exists("experiments/tint/tint.yml"))
+	require.Equal(t, 1, exists("experiments/tint/train_tint_*.log"))
+	require.Equal(t, 6, exists("experiments/tint/visualization/*/*_*.png"), "three photos, validated twice")
+	require.Equal(t, 1, exists("tb_logger/tint/events*"))
+	require.Equal(t, 1, exists("experiments/tint/models/net_g_latest.pth"))
+	states := exists("experiments/tint/training_states/*.state")
+	require.Contains(t, []int{2, 3}, states, "two newest, and the best where it is another")
+	saved, err := Load(filepath.Join(o.Root, "experiments/tint/tint.yml"), nil)
+	require.NoError(t, err)
+	require.Equal(t, o.Train, saved.Train)
+}
+
+// Between two reports nothing is read back, and after the first iteration of a phase the device
+// allocates nothing.
+func TestRunLeavesTheDeviceAlone(t *testing.T) {
+	d := openDevice(t)
+	o, model, _ := tintRun(t, d)
+	o.Logger.PrintFreq, o.Logger.SaveCheckpointFreq, o.Val.ValFreq = 100, 100, 0
+	o.Train.TotalIter = 90
+	o.Datasets[0].Iters = []int{40, 50}
+	var reads, allocations []uint64
+	model.before = func(int) {
+		s := d.Stats()
+		reads, allocations = append(reads, uint64(s.Reads)), append(allocations, uint64(s.Allocations))
+	}
+	require.NoError(t, Run(t.Context(), o))
+	require.Len(t, reads, 90)
+	require.Equal(t, reads[0], reads[89])
+	require.Equal(t, allocations[2], allocations[39], "first phase")
+	require.Equal(t, allocations[42], allocations[89], "second phase")
+	require.Greater(t, allocations[42], allocations[39], "the counter counts")
+}
+
+// Accumulated batches make the same step as one large one.
+func TestRunAccumulates(t *testing.T) {
+	d := openDevice(t)
+	weights := func(batch, accumulate int) []float32 {
+		o, _, _ := tintRun(t, d)
+		o.Datasets[0].BatchSizePerGPU, o.Train.Accumulate = batch, accumulate
+		o.Datasets[0].MiniBatchSizes, o.Datasets[0].Iters, o.Datasets[0].GTSizes = nil, nil, nil
+		o.Val.ValFreq, o.Logger.UseTBLogger = 0, false
+		var out []float32
+		require.NoError(t, Run(t.Context(), o))
+		c, err := LoadCheckpoint(filepath.Join(o.Root, "experiments/tint/training_states/12.state"),
+			[]ParamState{{Name: "net_g.weight", Shape: []int{3, 3}}, {Name: "net_g.bias", Shape: []int{3}}})
+		require.NoError(t, err)
+		for _, p := range c.Params {
+			out = append(out, p.Value...)
+		}
+		return out
+	}
+	once, twice, other := weights(4, 1), weights(2, 2), weights(2, 1)
+	for i := range once {
+		require.InDelta(t, once[i], twice[i], 1e-5)
+	}
+	require.NotEqual(t, once, other)
+}
+
+// A GPU that is lost ends the run with what is saved and how to go on; the checkpoint is whole.
+func TestRunLosesTheDevice(t *testing.T) {
+	d := openDevice(t)
+	o, model, _ := tintRun(t, d)
+	model.before = func(call int) {
+		if call == 5 {
+			tensor.Abort(wgpu.ErrDeviceLost)
+		}
+	}
+	err := Run(t.Context(), o)
+	require.ErrorIs(t, err, wgpu.ErrDeviceLost)
+	require.ErrorContains(t, err, "iteration 3 is saved: --auto_resume goes on from there")
+
+	o.AutoResume = true
+	o.Build = func(d *tensor.Device) (Model, error) { return newTint(d), nil }
+	require.NoError(t, Run(t.Context(), o))
+	require.FileExists(t, filepath.Join(o.Root, "experiments/tint/training_states/12.state"))
+}
+
+// A cancelled run saves; JSON says what happened.
+func TestRunStops(t *testing.T) {
+	d := openDevice(t)
+	o, model, _ := tintRun(t, d)
+	ctx, cancel := context.WithCancel(t.Context())
+	var lines bytes.Buffer
+	o.JSON = &lines
+	model.before = func(call int) {
+		if call == 5 {
+			cancel()
+		}
+	}
+	require.ErrorIs(t, Run(ctx, o), ErrStopped)
+	require.FileExists(t, filepath.Join(o.Root, "experiments/tint/training_states/5.state"))
+	var events []string
+	for line := range strings.Lines(lines.String()) {
+		var v struct{ Event string }
+		require.NoError(t, json.Unmarshal([]byte(line), &v))
+		events = append(events, v.Event)
+	}
+	require.Equal(t, []string{"checkpoint", "iter", "checkpoint", "done"}, slices.DeleteFunc(events, func(e string) bool { return e == "warning" }))
+}
+
+// What a checkpoint was trained with cannot be changed behind its back.
+func TestResumeChecksTheRun(t *testing.T) {
+	d := openDevice(t)
+	for _, c := range []struct {
+		change func(o *Options)
+		says   string
+	}{
+		{func(o *Options) { o.ManualSeed = 9 }, "manual_seed"},
+		{func(o *Options) { o.Train.Accumulate = 2 }, "accumulate changed"},
+	} {
+		o, _, _ := tintRun(t, d)
+		o.Train.TotalIter = 3
+		require.NoError(t, Run(t.Context(), o))
+		o.AutoResume = true
+		o.Build = func(d *tensor.Device) (Model, error) { return newTint(d), nil }
+		c.change(o.Options)
+		require.ErrorContains(t, Run(t.Context(), o), c.says)
+	}
+}
+
+// The plan knows each phase, and what does not fit is an error that says what to change.
+func TestPlan(t *testing.T) {
+	d := openDevice(t)
+	o, _, _ := tintRun(t, d)
+	o.Build = func(d *tensor.Device) (Model, error) { return newTint(d), nil }
+	p, err := NewPlan(o)
+	require.NoError(t, err)
+	require.Equal(t, 12, p.Parameters)
+	require.Len(t, p.Phases, 2)
+	require.Equal(t, Phase{Start: 7, GTSize: 16, MiniBatchSize: 1}, p.Phases[1].Phase)
+	require.Equal(t, 6, p.Phases[0].Iterations)
+	for _, s := range p.Phases {
+		require.Positive(t, s.Peak)
+		require.Positive(t, s.Dispatches)
+		require.Positive(t, s.Duration)
+		require.False(t, s.Checkpointing)
+	}
+	d.SetBudget(1 << 12)
+	_, err = NewPlan(o)
+	var memory *MemoryError
+	require.ErrorAs(t, err, &memory)
+	require.Greater(t, memory.Needed, memory.Budget)
+}
