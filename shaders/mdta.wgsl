@@ -6,13 +6,12 @@
 // The only sums over the whole image are G = qᵀ k and the squared norms of q
 // and k, so qkv is needed band by band, and q and k are never stored:
 //   gram    dw in workgroup memory; v to memory, partial G and norms per chunk
-//   total   fixed-order sum of the partials
-//   attend  softmax
-//   fold    M = project_out blockdiag(attn), packed in panels: attention and
-//           projection are then one matrix product over v (linear.wgsl)
+//   attend  fixed-order sum of the partials, softmax, then M = project_out
+//           blockdiag(attn), packed in panels: attention and projection are
+//           then one matrix product over v (linear.wgsl)
 // Backward has one sum over the whole image too, E = dyᵀ v. The rest of it are
 // matrices of c x c, and in the end one pass over the pixels:
-//   products_back  d attn, M, and what an image adds to d project_out
+//   products_back  d attn, M row by row, and what an image adds to d project_out
 //   attend_back    softmax and norms: dG, and how much of q and k themselves
 //                  their gradients hold, because norms changed
 //   apply_back     dq = dG k + alpha q,  dk = dGᵀ q + beta k,  dv = Mᵀ dy
@@ -28,7 +27,7 @@ struct Params {
     x0: u32,          // in vec4: of qkv, or of what apply_back multiplies
     y0: u32,          // of v
     image: u32,       // apply_back: the band's first
-    images: u32,      // products_back: all
+    images: u32,      // attend, products_back: all
     height: u32,      // gram:
     width: u32,
     out_row: u32,     // as in conv3x3.wgsl
@@ -154,53 +153,60 @@ fn gram(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
     if (q_block + i == 0u) { partials_out[slot + (params.c4 * 4u + 1u) * params.c4 + k_block + j] = k2; }
 }
 
-// --- total: an invocation takes four sums of one head of one image ------------
-// sums [images, heads, 4 c4 + 2, 4 c4], as in a slot
+// --- attend: an invocation takes 16 x 4 elements of one head's M --------------
+// Every workgroup takes the sums and the softmax of its whole head for itself,
+// in its own copy: none can wait for another.
+//   sums [copies, images, heads, 4 c4 + 2, 4 c4], as in a slot
+//   attn [copies, images, heads, 4 c4, 4 c4]
 
-@group(0) @binding(1) var<storage, read> partials: array<vec4f>;
-@group(0) @binding(2) var<storage, read_write> sums_out: array<vec4f>;
+const BIAS: bool = false;
 
-@compute @workgroup_size(64)
-fn total(@builtin(global_invocation_id) id: vec3u) {
+@group(0) @binding(1) var<storage, read> temperature: array<f32>;
+@group(0) @binding(2) var<storage, read> project_out: array<f32>;  // [heads c, heads c]
+@group(0) @binding(3) var<storage, read> partials: array<vec4f>;
+@group(0) @binding(4) var<storage, read> out_bias: array<f32>;
+@group(0) @binding(5) var<storage, read_write> sums_out: array<vec4f>;
+@group(0) @binding(6) var<storage, read_write> attn_out: array<vec4f>;
+@group(0) @binding(7) var<storage, read_write> panels: array<vec4f>;
+@group(0) @binding(8) var<storage, read_write> epilogue: array<f32>;
+
+// total adds an element of all slots of a head in their order; first is where
+// the first slot has it. Four loads at a time need not wait for each other.
+fn total(first: u32) -> vec4f {
     let size = (params.c4 * 4u + 2u) * params.c4;
-    if (id.x >= size) { return; }
     var sum = vec4f();
-    var at = id.y * params.slots * size + id.x;
-    for (var s = 0u; s < params.slots; s++) {
+    var at = first;
+    var s = 0u;
+    for (; s + 4u <= params.slots; s += 4u) {
+        let a = partials[at];
+        let b = partials[at + size];
+        let c = partials[at + 2u * size];
+        let d = partials[at + 3u * size];
+        sum = sum + a + b + c + d;
+        at += 4u * size;
+    }
+    for (; s < params.slots; s++) {
         sum += partials[at];
         at += size;
     }
-    sums_out[id.y * size + id.x] = sum;
+    return sum;
 }
-
-// --- attend: an invocation takes one row of one head of one image -------------
-// attn [images, heads, 4 c4, 4 c4]
-
-@group(0) @binding(1) var<storage, read> sums: array<vec4f>;
-@group(0) @binding(2) var<storage, read> temperature: array<f32>;
-@group(0) @binding(3) var<storage, read_write> attn_out: array<vec4f>;
 
 fn norms(squares: vec4f) -> vec4f { return max(sqrt(squares), vec4f(1e-12)); }
 
-// cosines returns four elements of a row of q̂ᵀ k̂; mine is where the head's
-// sums start.
-fn cosines(mine: u32, row: u32, j: u32) -> vec4f {
-    let q = norms(sums[mine + 4u * params.c4 * params.c4 + row / 4u])[row % 4u];
-    let k = norms(sums[mine + (4u * params.c4 + 1u) * params.c4 + j]);
-    return sums[mine + row * params.c4 + j] / q / k;
-}
+// cosines returns four elements of a row of q̂ᵀ k̂ from those of G and the squared
+// norms.
+fn cosines(g: vec4f, q2: f32, k2: vec4f) -> vec4f { return g / norms(vec4f(q2)) / norms(k2); }
 
-@compute @workgroup_size(64)
-fn attend(@builtin(global_invocation_id) id: vec3u) {
-    let row = id.x;
+// softmax fills the row of attn_out that starts at to; mine is where the head's
+// sums start.
+fn softmax(mine: u32, row: u32, to: u32, scale: f32) {
     let c4 = params.c4;
-    if (row >= 4u * c4) { return; }
-    let mine = id.y * (4u * c4 + 2u) * c4;
-    let to = (id.y * 4u * c4 + row) * c4;
-    let scale = temperature[id.y % params.heads];
+    let q2 = sums_out[mine + 4u * c4 * c4 + row / 4u][row % 4u];
+    let k2 = mine + (4u * c4 + 1u) * c4;
     var top = -3.0e38;
     for (var j = 0u; j < c4; j++) {
-        let logits = select(vec4f(-3.0e38), cosines(mine, row, j) * scale, used(j, params.c));
+        let logits = select(vec4f(-3.0e38), cosines(sums_out[mine + row * c4 + j], q2, sums_out[k2 + j]) * scale, used(j, params.c));
         attn_out[to + j] = logits;
         top = max(top, max(max(logits.x, logits.y), max(logits.z, logits.w)));
     }
@@ -215,16 +221,6 @@ fn attend(@builtin(global_invocation_id) id: vec3u) {
     }
 }
 
-// --- fold: an invocation takes 4 x 4 elements of one head's M -----------------
-
-const BIAS: bool = false;
-
-@group(0) @binding(1) var<storage, read> out_bias: array<f32>;
-@group(0) @binding(2) var<storage, read> project_out: array<f32>;  // [heads c, heads c]
-@group(0) @binding(3) var<storage, read> attn: array<vec4f>;
-@group(0) @binding(4) var<storage, read_write> panels: array<vec4f>;
-@group(0) @binding(5) var<storage, read_write> epilogue: array<f32>;
-
 fn padded(n: u32) -> u32 { return (n + 3u) / 4u * 4u; }
 
 // rows4 returns four rows, each a times an element of u.
@@ -237,35 +233,57 @@ fn kept(rows: mat4x4f, first: u32, count: u32) -> mat4x4f {
     return m;
 }
 
-// product returns rows o to o + 3, columns 4j to 4j + 3 of what project_out
-// blockdiag(attn) has for a head.
-fn product(o: u32, image: u32, head: u32, j: u32) -> mat4x4f {
+// outputs returns column i of a head in four rows of project_out from o on,
+// with the last in place of those past it.
+fn outputs(o: u32, head: u32, i: u32) -> vec4f {
     let dim = params.heads * params.c;
-    let p = head * params.c + min(vec4u(o) + vec4u(0u, 1u, 2u, 3u), vec4u(dim - 1u)) * dim;
-    let a = (image * params.heads + head) * 4u * params.c4 * params.c4 + j;
-    var m = mat4x4f();
-    for (var i = 0u; i < params.c; i++) {
-        m += rows4(vec4f(project_out[p.x + i], project_out[p.y + i], project_out[p.z + i], project_out[p.w + i]), attn[a + i * params.c4]);
-    }
-    return kept(m, o, dim);
+    let at = min(vec4u(o) + vec4u(0u, 1u, 2u, 3u), vec4u(dim - 1u)) * dim + head * params.c + i;
+    return vec4f(project_out[at.x], project_out[at.y], project_out[at.z], project_out[at.w]);
 }
 
-@compute @workgroup_size(64)
-fn fold(@builtin(global_invocation_id) id: vec3u) {
+// packed returns where a panel of M has column 4j of a head: its 16 rows, then
+// those of the next column.
+fn packed(image: u32, panel: u32, head: u32, j: u32) -> u32 {
+    let each = (params.heads * params.c + 15u) / 16u;  // panels of an image
+    return (((image * each + panel) * params.heads + head) * params.c4 + j) * 16u;
+}
+
+@compute @workgroup_size(256)
+fn attend(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
+    let c4 = params.c4;
+    let head = group.y % params.heads;
+    let image = group.y / params.heads;
+    let copy = group.x * params.images * params.heads + group.y;
+    let size = (4u * c4 + 2u) * c4;
+    for (var e = lane; e < size; e += 256u) {
+        sums_out[copy * size + e] = total(group.y * params.slots * size + e);
+    }
+    storageBarrier();
+    let map = copy * 4u * c4 * c4;
+    for (var row = lane; row < 4u * c4; row += 256u) {
+        softmax(copy * size, row, map + row * c4, temperature[head]);
+    }
+    storageBarrier();
+    let id = group.x * 256u + lane;
+    let panel = id / c4;
+    let j = id % c4;
     let dim = params.heads * params.c;
-    let wide4 = (dim + 15u) / 16u * 4u;
-    let o4 = id.x % wide4;
-    let j = id.x / wide4;
-    if (j >= params.c4) { return; }
-    let head = id.y % params.heads;
-    let image = id.y / params.heads;
-    let m = transpose(product(4u * o4, image, head, j));
-    let depth = params.heads * params.c4 * 4u;  // K of the packed matrix
-    let to = (image * wide4 + o4 / 4u * 4u) * depth + (head * params.c4 + j) * 16u + o4 % 4u;
-    for (var i = 0u; i < 4u; i++) { panels[to + i * 4u] = m[i]; }
-    let n = padded(dim);
+    let first = panel * 16u;
+    if (first >= dim) { return; }
+    var m: array<mat4x4f, 4>;
+    for (var g = 0u; g < 4u; g++) { m[g] = mat4x4f(); }
+    for (var i = 0u; i < params.c; i++) {
+        let a = attn_out[map + i * c4 + j];
+        for (var g = 0u; g < 4u; g++) { m[g] += rows4(a, outputs(first + 4u * g, head, i)); }
+    }
+    let to = packed(image, panel, head, j);
+    for (var g = 0u; g < 4u; g++) {
+        let real = used(4u * panel + g, dim);
+        for (var i = 0u; i < 4u; i++) { panels[to + 4u * i + g] = select(vec4f(), m[g][i], real); }
+    }
     if (head > 0u || j > 0u) { return; }
-    for (var o = 4u * o4; o < min(4u * o4 + 4u, n); o++) {
+    let n = padded(dim);
+    for (var o = first; o < min(first + 16u, n); o++) {
         var b = 0.0;
         if (BIAS && o < dim) { b = out_bias[o]; }
         epilogue[image * 2u * n + o] = b;
@@ -278,8 +296,10 @@ fn fold(@builtin(global_invocation_id) id: vec3u) {
 // dproject [heads c, heads c] is added to
 
 @group(0) @binding(1) var<storage, read> dyv: array<vec4f>;
-@group(0) @binding(4) var<storage, read_write> maps: array<vec4f>;
-@group(0) @binding(5) var<storage, read_write> dproject: array<f32>;
+@group(0) @binding(3) var<storage, read> attn: array<vec4f>;    // attend's first copies
+@group(0) @binding(4) var<storage, read> folded: array<vec4f>;  // its panels
+@group(0) @binding(5) var<storage, read_write> maps_out: array<vec4f>;
+@group(0) @binding(6) var<storage, read_write> dproject: array<f32>;
 
 // stored_dim returns n.
 fn stored_dim() -> u32 { return padded(params.heads * params.c); }
@@ -311,10 +331,14 @@ fn products_back(@builtin(global_invocation_id) id: vec3u) {
     let n = stored_dim();
     if (row4 >= c4 + n / 4u) { return; }
     var m: mat4x4f;
-    if (row4 < c4) { m = attn_back(4u * row4, image, head, j); }
-    else { m = product(4u * (row4 - c4), image, head, j); }
+    if (row4 < c4) {
+        m = attn_back(4u * row4, image, head, j);
+    } else {
+        let at = packed(image, (row4 - c4) / 4u, head, j) + (row4 - c4) % 4u;
+        m = transpose(mat4x4f(folded[at], folded[at + 4u], folded[at + 8u], folded[at + 12u]));
+    }
     let to = id.y * map_size() + 4u * (c4 + row4) * c4 + j;
-    for (var r = 0u; r < 4u; r++) { maps[to + r * c4] = m[r]; }
+    for (var r = 0u; r < 4u; r++) { maps_out[to + r * c4] = m[r]; }
     if (row4 < c4 || image > 0u) { return; }
     // Of all images: d project_out = E attnᵀ.
     let first = 4u * (row4 - c4);
@@ -341,6 +365,8 @@ fn products_back(@builtin(global_invocation_id) id: vec3u) {
 //   dS = attn (d attn - sum_j d attn attn),   d temperature = sum dS q̂ᵀk̂
 //   dG = temperature dS / |q| / |k|,   alpha = -sum_j dG G / |q|²,   beta = -sum_i dG G / |k|²
 
+@group(0) @binding(2) var<storage, read> sums: array<vec4f>;  // attend's first copies
+@group(0) @binding(4) var<storage, read_write> maps: array<vec4f>;
 @group(0) @binding(5) var<storage, read_write> dtemperature: array<f32>;
 @group(0) @binding(6) var<storage, read_write> diagonals: array<f32>;
 
@@ -371,8 +397,9 @@ fn attend_back(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_in
         var along = 0.0;
         for (var j = 0u; j < c4; j++) {
             let ds = attn[a + row * c4 + j] * (maps[dg + row * c4 + j] - mean);
-            along += dot(ds, cosines(mine, row, j));
-            maps[dg + row * c4 + j] = scale * ds / q / norms(sums[mine + (stored + 1u) * c4 + j]);
+            let k2 = sums[mine + (stored + 1u) * c4 + j];
+            along += dot(ds, cosines(sums[mine + row * c4 + j], q2, k2));
+            maps[dg + row * c4 + j] = scale * ds / q / norms(k2);
         }
         share += along;
         diagonals[diagonal + row] = pull(scale * along, q2);

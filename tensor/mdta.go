@@ -31,11 +31,11 @@ func (a *Attention) Apply(x *Tensor, inPlace bool) *Tensor {
 	wide := a.QKV.n
 	bands := a.bands(x, bandCost{widths: []int{x.width(), wide}, scratch: wide, halo: 1})
 	v := newWhole(x.d, a.Heads, x.shape...)
-	sums, qkv := a.correlate(x, v, bands)
+	partials, qkv := a.correlate(x, v, bands)
 	qkv.Release()
-	attn := a.attend(sums)
+	m, sums, attn := a.attend(partials)
+	partials.Release()
 	sums.Release()
-	m := a.fold(attn)
 	attn.Release()
 	f := Fused{Residual: x}
 	if inPlace {
@@ -59,10 +59,10 @@ func (a *Attention) sizes() (c, c4 int) {
 	return c, pad4(c) / 4
 }
 
-// correlate computes v, and returns the sums over the pixels of each head's
-// qᵀk, q² and k²: [N, Heads, stored c + 2, stored c]. qkv is that of the last
-// band, with a row around it.
-func (a *Attention) correlate(x, v *Tensor, bands []band) (sums, qkv *Tensor) {
+// correlate computes v, and returns sums over chunks of pixels of each head's
+// qᵀk, q² and k²: [N, Heads, slots, stored c + 2, stored c]. qkv is that of the
+// last band, with a row around it.
+func (a *Attention) correlate(x, v *Tensor, bands []band) (partials, qkv *Tensor) {
 	d := x.d
 	n, h, w := x.geometry()
 	c, c4 := a.sizes()
@@ -76,7 +76,7 @@ func (a *Attention) correlate(x, v *Tensor, bands []band) (sums, qkv *Tensor) {
 			slots += ceilDiv((b.y1-b.y0)*across, chunk)
 		}
 	}
-	partials := New(d, n, a.Heads, slots, (4*c4+2)*4*c4)
+	partials = New(d, n, a.Heads, slots, 4*c4+2, 4*c4)
 	for _, b := range bands {
 		if b.y0 == 0 {
 			first = 0
@@ -99,16 +99,7 @@ func (a *Attention) correlate(x, v *Tensor, bands []band) (sums, qkv *Tensor) {
 		first += chunks
 		v.commit(b, vb)
 	}
-	sums = New(d, n, a.Heads, 4*c4+2, 4*c4)
-	d.run(call{
-		kernel: d.kernel("mdta", "total", nil),
-		params: []any{a.Heads, c, c4, slots},
-		views:  views(partials.whole(), sums.whole()),
-		groups: [3]int{ceilDiv((4*c4+2)*c4, 64), n * a.Heads, 1},
-		work:   float64(partials.Len()),
-	})
-	partials.Release()
-	return sums, qkv
+	return partials, qkv
 }
 
 // project returns qkv before the depthwise convolution, of a band of x and
@@ -121,27 +112,17 @@ func (a *Attention) project(x *Tensor, b band, halo int) *Tensor {
 	return qkv
 }
 
-// attend returns the attention matrices [N, Heads, stored c, stored c], with
-// zeros in the padding.
-func (a *Attention) attend(sums *Tensor) *Tensor {
-	d, n := sums.d, sums.shape[0]
+// attend returns project_out·blockdiag(attn), one matrix per image, and what it
+// is made of: the sums over all pixels [copies, N, Heads, stored c + 2, stored c]
+// and the attention matrices [copies, N, Heads, stored c, stored c], with zeros
+// in the padding. All copies are the same.
+func (a *Attention) attend(partials *Tensor) (m *Linear, sums, attn *Tensor) {
+	d, n, slots, dim := partials.d, partials.shape[0], partials.shape[2], a.QKV.in
 	c, c4 := a.sizes()
-	attn := New(d, n, a.Heads, 4*c4, 4*c4)
-	d.run(call{
-		kernel: d.kernel("mdta", "attend", nil),
-		params: []any{a.Heads, c, c4},
-		views:  views(sums.whole(), a.Temperature.whole(), attn.whole()),
-		groups: [3]int{ceilDiv(4*c4, 64), n * a.Heads, 1},
-		work:   10 * float64(attn.Len()),
-	})
-	return attn
-}
-
-// fold returns project_out·blockdiag(attn), one matrix per image.
-func (a *Attention) fold(attn *Tensor) *Linear {
-	d, n, dim := attn.d, attn.shape[0], a.QKV.in
-	c, c4 := a.sizes()
-	m := &Linear{
+	copies := ceilDiv(ceilDiv(dim, 16)*c4, 256) // one for each workgroup of a head
+	sums = New(d, copies, n, a.Heads, 4*c4+2, 4*c4)
+	attn = New(d, copies, n, a.Heads, 4*c4, 4*c4)
+	m = &Linear{
 		d: d, out: dim, in: dim, n: pad4(dim), k: a.Heads * 4 * c4, outParts: 1, inParts: a.Heads,
 		images: n, shuffle: 1,
 	}
@@ -151,13 +132,14 @@ func (a *Attention) fold(attn *Tensor) *Linear {
 		bias = a.OutBias
 	}
 	d.run(call{
-		kernel: d.kernel("mdta", "fold", shaders.Constants{"BIAS": a.OutBias != nil}),
-		params: []any{a.Heads, c, c4},
-		views:  views(bias.whole(), a.Out.whole(), attn.whole(), wgpu.Whole(m.panels.buffer), wgpu.Whole(m.epilogue.buffer)),
-		groups: [3]int{ceilDiv(ceilDiv(dim, 16)*4*c4, 64), n * a.Heads, 1},
-		work:   2 * float64(n*dim) * float64(dim*c),
+		kernel: d.kernel("mdta", "attend", shaders.Constants{"BIAS": a.OutBias != nil}),
+		params: []any{a.Heads, c, c4, slots, 0, 0, 0, 0, n},
+		views: views(a.Temperature.whole(), a.Out.whole(), partials.whole(), bias.whole(), sums.whole(), attn.whole(),
+			wgpu.Whole(m.panels.buffer), wgpu.Whole(m.epilogue.buffer)),
+		groups: [3]int{copies, n * a.Heads, 1},
+		work:   float64(copies*partials.Len()) + 10*float64(attn.Len()) + 2*float64(n*dim)*float64(dim*c),
 	})
-	return m
+	return m, sums, attn
 }
 
 // Release frees the packed weights; the parameters are the caller's.

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"hidiff/shaders"
+	"hidiff/wgpu"
 )
 
 // Backward returns the gradient of x for y = Apply(x) under dy, and adds those
@@ -16,15 +17,19 @@ func (a *Attention) Backward(x, dy, dmodulation *Tensor) *Tensor {
 	d, in, wide := x.d, a.QKV.specs[0], a.QKV.n
 	bands := a.bands(x, bandCost{widths: []int{x.width(), wide}, scratch: 3 * wide, halo: 2})
 	v := NewParts(d, a.Heads, x.shape...)
-	sums, qkv := a.correlate(x, v, bands)
+	partials, qkv := a.correlate(x, v, bands)
 	if len(bands) > 1 {
 		qkv.Release()
 		qkv = nil
 	}
+	m, sums, attn := a.attend(partials)
+	partials.Release()
 	dyv := a.outer(dy, v, bands)
 	v.Release()
-	maps, diagonals := a.differentiate(sums, dyv)
+	maps, diagonals := a.differentiate(m, sums, attn, dyv)
+	m.Release()
 	sums.Release()
+	attn.Release()
 	dyv.Release()
 
 	dx := New(d, x.shape...)
@@ -78,29 +83,27 @@ func (a *Attention) outer(dy, v *Tensor, bands []band) *Tensor {
 
 // differentiate returns the matrices that take q, k and dy to the gradients of
 // q, k and v, as mdta.wgsl lays them out, and adds the gradients of temperature
-// and project_out.
-func (a *Attention) differentiate(sums, dyv *Tensor) (maps, diagonals *Tensor) {
-	d, n, dim := sums.d, sums.shape[0], a.QKV.in
+// and project_out. m, sums and attn are what attend returned.
+func (a *Attention) differentiate(m *Linear, sums, attn, dyv *Tensor) (maps, diagonals *Tensor) {
+	d, n, dim := dyv.d, dyv.shape[0], a.QKV.in
 	c, c4 := a.sizes()
-	attn := a.attend(sums)
 	maps = New(d, n, a.Heads, 8*c4+pad4(dim), 4*c4)
 	diagonals = New(d, n, a.Heads, 2, 4*c4)
 	dproject, dtemperature := a.Out.gradient(d, dim*dim), New(d, n, a.Heads)
 	d.run(call{
 		kernel: d.kernel("mdta", "products_back", nil),
 		params: []any{a.Heads, c, c4, 0, 0, 0, 0, 0, n},
-		views:  views(dyv.whole(), a.Out.whole(), attn.whole(), maps.whole(), dproject.whole()),
+		views:  views(dyv.whole(), a.Out.whole(), attn.whole(), wgpu.Whole(m.panels.buffer), maps.whole(), dproject.whole()),
 		groups: [3]int{ceilDiv((c4+pad4(dim)/4)*c4, 64), n * a.Heads, 1},
-		work:   6 * float64(n*dim) * float64(dim*c),
+		work:   4 * float64(n*dim) * float64(dim*c),
 	})
 	d.run(call{
 		kernel: d.kernel("mdta", "attend_back", nil),
 		params: []any{a.Heads, c, c4},
-		views:  views(sums.whole(), a.Temperature.whole(), attn.whole(), maps.whole(), dtemperature.whole(), diagonals.whole()),
+		views:  views(a.Temperature.whole(), sums.whole(), attn.whole(), maps.whole(), dtemperature.whole(), diagonals.whole()),
 		groups: [3]int{n * a.Heads, 1, 1},
-		work:   20 * float64(attn.Len()),
+		work:   20 * float64(n*a.Heads*4*c4) * float64(4*c4),
 	})
-	attn.Release()
 	a.Temperature.addColumns(dtemperature)
 	dproject.Release()
 	dtemperature.Release()
