@@ -115,36 +115,49 @@ func TestPoolOfALargeImage(t *testing.T) {
 	require.NoError(t, diff.Within(1e-6))
 }
 
-func TestReductions(t *testing.T) {
+func TestLosses(t *testing.T) {
 	d := openDevice(t)
 	for _, shape := range [][]int{{1}, {3, 5}, {2, 129, 65, 3}, {5, 100_001}} {
 		a, aa := uniform(d, "reduce a", shape...)
 		b, ab := uniform(d, "reduce b", shape...)
+		dy, ady := uniform(d, "reduce dy", 1)
 		n := float64(len(aa.Data))
-		for name, f := range map[string]func(r tensor.Reduction, weight float64) (*tensor.Tensor, *ref.Array){
-			"l1": func(r tensor.Reduction, weight float64) (*tensor.Tensor, *ref.Array) {
-				return tensor.Loss{Type: tensor.L1Loss, Reduction: r, Weight: weight}.Apply(a, b), ref.L1Loss(aa, ab)
-			},
-			"mse": func(r tensor.Reduction, weight float64) (*tensor.Tensor, *ref.Array) {
-				return tensor.Loss{Type: tensor.MSELoss, Reduction: r, Weight: weight}.Apply(a, b), ref.MSELoss(aa, ab)
-			},
-			"charbonnier": func(r tensor.Reduction, weight float64) (*tensor.Tensor, *ref.Array) {
-				return tensor.Loss{Type: tensor.CharbonnierLoss, Reduction: r, Weight: weight, Eps: 1e-3}.Apply(a, b), ref.CharbonnierLoss(aa, ab, 1e-3)
-			},
+		for name, l := range map[string]struct {
+			loss     tensor.Loss
+			forward  func() *ref.Array
+			backward func() (da, db *ref.Array)
+		}{
+			"l1": {tensor.Loss{Type: tensor.L1Loss}, func() *ref.Array { return ref.L1Loss(aa, ab) },
+				func() (_, _ *ref.Array) { return ref.L1LossBackward(aa, ab, ady) }},
+			"mse": {tensor.Loss{Type: tensor.MSELoss}, func() *ref.Array { return ref.MSELoss(aa, ab) },
+				func() (_, _ *ref.Array) { return ref.MSELossBackward(aa, ab, ady) }},
+			"charbonnier": {tensor.Loss{Type: tensor.CharbonnierLoss, Eps: 1e-3}, func() *ref.Array { return ref.CharbonnierLoss(aa, ab, 1e-3) },
+				func() (_, _ *ref.Array) { return ref.CharbonnierLossBackward(aa, ab, ady, 1e-3) }},
 		} {
 			t.Run(fmt.Sprint(name, shape), func(t *testing.T) {
-				got, want := f(tensor.MeanOf, 0.3)
-				want.Data[0] *= 0.3
-				requireMatches(t, got, want, 2e-6)
-				again, _ := f(tensor.MeanOf, 0.3)
-				first, err := got.Floats(context.Background())
-				require.NoError(t, err)
-				second, err := again.Floats(context.Background())
-				require.NoError(t, err)
-				require.Equal(t, first, second, "the order of summation must be fixed")
-				got, want = f(tensor.SumOf, 2)
-				want.Data[0] *= 2 * n
-				requireMatches(t, got, want, 2e-6)
+				for _, c := range []struct {
+					reduction tensor.Reduction
+					weight    float64
+					times     float64 // of ref's mean
+				}{{tensor.MeanOf, 0.3, 0.3}, {tensor.SumOf, 2, 2 * n}} {
+					l.loss.Reduction, l.loss.Weight = c.reduction, c.weight
+					got, want := l.loss.Apply(a, b), l.forward()
+					want.Data[0] *= c.times
+					requireMatches(t, got, want, 2e-6)
+					first, err := got.Floats(context.Background())
+					require.NoError(t, err)
+					second, err := l.loss.Apply(a, b).Floats(context.Background())
+					require.NoError(t, err)
+					require.Equal(t, first, second, "the order of summation must be fixed")
+					poison(d, shape)
+					da, db := l.backward()
+					for i := range da.Data {
+						da.Data[i] *= c.times
+						db.Data[i] *= c.times
+					}
+					requireMatches(t, l.loss.Backward(a, b, dy), da, 2e-6)
+					requireMatches(t, l.loss.Backward(b, a, dy), db, 2e-6)
+				}
 			})
 		}
 	}
