@@ -252,6 +252,12 @@ func (t *Tensor) Clone() *Tensor {
 	return c
 }
 
+// CopyFrom takes over the values of u, which has t's shape and parts.
+func (t *Tensor) CopyFrom(u *Tensor) {
+	expect(slices.Equal(t.shape, u.shape) && t.parts == u.parts, "copy", "u", fmt.Sprint(t.shape), u)
+	t.d.Copy(t.mem.buffer, t.offset, u.mem.buffer, u.offset, t.bytes())
+}
+
 // Device returns the device the tensor belongs to.
 func (t *Tensor) Device() *Device { return t.d }
 

@@ -58,6 +58,22 @@ func (a *Optimizer) Step(number int, lr float64) {
 	a.p.ZeroGrad()
 }
 
+// averaged runs f with the parameters' moving average in their place, if there
+// is one; changed is called after each exchange.
+func (a *Optimizer) averaged(changed func(), f func() error) error {
+	if a.ema == nil {
+		return f()
+	}
+	own := a.p.Values.Clone()
+	defer own.Release()
+	a.p.Values.CopyFrom(a.ema)
+	changed()
+	err := f()
+	a.p.Values.CopyFrom(own)
+	changed()
+	return err
+}
+
 // GradNorm waits for the norm of the last step's gradients, before clipping.
 func (a *Optimizer) GradNorm(ctx context.Context) (float64, error) {
 	v, err := a.norm.Floats(ctx)

@@ -147,7 +147,8 @@ func (r *run) open(ctx context.Context) error {
 		return err
 	}
 	r.tape = &autograd.Tape{Checkpointing: recompute, DetectAnomaly: r.DetectAnomaly}
-	r.loader, err = NewLoader(ctx, data, section.load(r.Train.Accumulate, r.iter, r.seed, func(path string, err error) {
+	// The iteration at hand is finished when ctx ends, so the loader goes on.
+	r.loader, err = NewLoader(context.WithoutCancel(ctx), data, section.load(r.Train.Accumulate, r.iter, r.seed, func(path string, err error) {
 		r.watch.Warn("passed over %s: %v", path, err)
 	}))
 	return err
@@ -287,7 +288,7 @@ func (r *run) after(ctx context.Context) (err error) {
 		}
 	}
 	if validate {
-		return r.validate(ctx)
+		return r.validateAveraged(ctx)
 	}
 	return nil
 }
@@ -401,7 +402,7 @@ func (r *run) finish(ctx context.Context) error {
 		return err
 	}
 	if len(r.val) > 0 && r.Val.ValFreq > 0 && r.iter%r.Val.ValFreq != 0 {
-		if err := r.validate(ctx); err != nil {
+		if err := r.validateAveraged(ctx); err != nil {
 			return err
 		}
 	}

@@ -150,6 +150,30 @@ func TestRun(t *testing.T) {
 	require.Equal(t, o.Train, saved.Train)
 }
 
+// With a moving average, that is what is validated, and training goes on as if it were not there.
+func TestRunAverages(t *testing.T) {
+	d := openDevice(t)
+	outcome := func(decay float64) (score string, weights []float32) {
+		o, _, screen := tintRun(t, d)
+		o.Train.EMADecay = decay
+		require.NoError(t, Run(t.Context(), o))
+		_, after, found := strings.Cut(screen.String(), "# psnr: ")
+		require.True(t, found)
+		c, err := LoadCheckpoint(filepath.Join(o.Root, "experiments/tint/training_states/12.state"),
+			[]ParamState{{Name: "net_g.weight", Shape: []int{3, 3}}, {Name: "net_g.bias", Shape: []int{3}}})
+		require.NoError(t, err)
+		if decay > 0 {
+			require.Contains(t, screen.String(), "moving average")
+			require.NotEqual(t, c.Params[0].Value, c.Params[0].EMA)
+		}
+		return after[:7], append(c.Params[0].Value, c.Params[1].Value...)
+	}
+	score, weights := outcome(0)
+	averaged, same := outcome(0.9)
+	require.Equal(t, weights, same)
+	require.NotEqual(t, score, averaged)
+}
+
 // Between two reports nothing is read back, and after the first iteration of a phase the device
 // allocates nothing.
 func TestRunLeavesTheDeviceAlone(t *testing.T) {

@@ -57,6 +57,12 @@ func openValidation(ctx context.Context, o *Options) (sets []valSet, err error) 
 	return sets, nil
 }
 
+// validateAveraged validates the moving average, where one is kept, as BasicSR
+// does.
+func (r *run) validateAveraged(ctx context.Context) error {
+	return r.optimizer.averaged(r.model.Repack, func() error { return r.validate(ctx) })
+}
+
 // validate restores all photos of all datasets, and reports the metrics'
 // means.
 func (r *run) validate(ctx context.Context) error {
@@ -109,6 +115,9 @@ func (r *run) note(small bool) string {
 	var notes []string
 	if r.model.UsesOracle() {
 		notes = append(notes, "with the oracle prior, which sees the sharp photo")
+	}
+	if r.Train.EMADecay > 0 {
+		notes = append(notes, "of the weights' moving average")
 	}
 	if small {
 		notes = append(notes, "on crops, not whole photos")
