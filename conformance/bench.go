@@ -6,9 +6,11 @@ import (
 	"slices"
 	"time"
 
+	"hidiff/autograd"
 	"hidiff/hidiff"
 	"hidiff/hidiff/photo"
 	"hidiff/tensor"
+	"hidiff/trainer"
 	"hidiff/wgpu"
 )
 
@@ -195,4 +197,47 @@ func BenchNetwork(ctx context.Context, o hidiff.Options, name string, c hidiff.C
 func median(v []float64) float64 {
 	v = slices.Sorted(slices.Values(v))
 	return (v[(len(v)-1)/2] + v[len(v)/2]) / 2
+}
+
+// BenchTraining times an iteration of a stage of a released configuration, with made-up
+// weights, on crops of size pixels: forward, backward and the optimizer's step. It returns the
+// median of runs after two that warm up, and the peak of the device's memory.
+func BenchTraining(ctx context.Context, d *tensor.Device, name string, c hidiff.Config, stage, crops, size, runs int) (t Timing, peak int64, err error) {
+	defer tensor.Catch(&err)
+	l1 := tensor.Loss{Type: tensor.L1Loss, Weight: 1}
+	fill := func(net, key string, shape []int) []float32 { return FillParam(name, net, key, shape) }
+	training, err := hidiff.NewTraining(d, c, hidiff.FillWeights(c, fill).Nets, hidiff.TrainingOptions{Stage: stage, Pixel: l1, PixelDiff: l1})
+	if err != nil {
+		return t, 0, err
+	}
+	defer training.Release()
+	optimizer := trainer.NewOptimizer(training.Parameters(), trainer.OptimOptions{Type: "AdamW", Betas: [2]float64{0.9, 0.999}, Eps: 1e-8}, clipLimit, 0)
+	defer optimizer.Release()
+	lq, gt := noisy(d, crops, size, size, 3), noisy(d, crops, size, size, 3)
+	defer lq.Release()
+	defer gt.Release()
+	tape := &autograd.Tape{}
+	defer tape.Reset()
+	var seconds []float64
+	var before wgpu.Stats
+	for i := range runs + 2 {
+		before = d.Stats()
+		start := time.Now()
+		losses := training.Loss(tape, lq, gt, uint64(i))
+		tape.Backward(1, losses...)
+		for _, l := range losses {
+			l.Release()
+		}
+		optimizer.Step(i+1, 1e-6)
+		training.Repack()
+		if err := d.Wait(ctx); err != nil {
+			return t, 0, err
+		}
+		seconds = append(seconds, time.Since(start).Seconds())
+	}
+	after := d.Stats()
+	return Timing{
+		Name: fmt.Sprintf("%s, stage %d", name, stage), Shape: fmt.Sprintf("%dx%dx%d", crops, size, size), Seconds: median(seconds[2:]),
+		Flops: after.Work - before.Work, Bytes: after.Bytes - before.Bytes, Dispatches: float64(after.Dispatches - before.Dispatches),
+	}, after.Peak, nil
 }

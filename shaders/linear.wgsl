@@ -14,12 +14,14 @@
 // mean (Samuelson's inequality), so E[x^2] - E[x]^2 loses at most a factor C,
 // however large the common mean.
 //
-// Entry points differ only in where tiles live: direct reads storage, windowed
+// Entry points differ in where tiles live: direct reads storage, windowed
 // reads weights through 64 KiB uniform windows (fast on software Vulkan, where
 // a uniform load is a broadcast and a storage load a gather), tiled stages
-// both sides in workgroup memory (hardware GPUs).
+// both sides in workgroup memory (hardware GPUs). They lay rows over
+// invocations; few lays k over them, for tokens.
 
 // import: activation
+// import: layout
 
 struct Params {
     rows: u32,      // per image
@@ -98,6 +100,15 @@ fn add_residual(v: vec4f, row: u32, column: u32) -> vec4f {
     return params.coef1 * x0 + params.coef2 * r;
 }
 
+// store finishes four outputs, for the entry points whose output is y.
+fn store(acc: vec4f, s: Stats, row: u32, column: u32, e: u32) {
+    if (column >= params.n4) { return; }
+    var v = add_residual(finish(acc, s, column, e), row, column);
+    let at = params.y0 + row * params.ys + column;
+    if (params.add == 2u) { v += y[at]; }
+    y[at] = activate(params.post, v, params.slope);
+}
+
 // --- direct and windowed: 4 rows x 16 outputs per invocation ----------------
 
 struct Tile {
@@ -162,15 +173,7 @@ fn direct(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) 
         if (r == 1u) { a = t.a1; s = t.s1; }
         if (r == 2u) { a = t.a2; s = t.s2; }
         if (r == 3u) { a = t.a3; s = t.s3; }
-        for (var j = 0u; j < 4u; j++) {
-            let column = panel * 4u + j;
-            if (column < params.n4) {
-                var v = add_residual(finish(a[j], s, column, e), row, column);
-                let at = params.y0 + row * params.ys + column;
-                if (params.add == 2u) { v += y[at]; }
-                y[at] = activate(params.post, v, params.slope);
-            }
-        }
+        for (var j = 0u; j < 4u; j++) { store(a[j], s, row, panel * 4u + j, e); }
     }
 }
 
@@ -272,7 +275,7 @@ fn windowed(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index
 const DEPTH: u32 = 4;                             // vec4 of k per stage
 var<workgroup> left: array<f32, 2048>;            // [16 k][128 rows]
 var<workgroup> right: array<vec4f, 256>;          // [16 k][16 vec4 of outputs]
-var<workgroup> row_stats: array<vec3f, 128>;      // pivot, sum, squares
+var<workgroup> row_stats: array<vec3f, 128>;      // pivot, sum, squares; of few [4 rows][32 invocations]
 
 @compute @workgroup_size(128)
 fn tiled(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
@@ -332,15 +335,52 @@ fn tiled(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) l
         if (base + local < params.rows) {
             let row = group.z * params.rows + base + local;
             let stats = Stats(row_stats[local].x, row_stats[local].y, row_stats[local].z);
-            for (var j = 0u; j < 2u; j++) {
-                let column = panel * 4u + across + 8u * j;
-                if (column < params.n4) {
-                    var v = add_residual(finish(acc[2u * r + j], stats, column, e), row, column);
-                    let at = params.y0 + row * params.ys + column;
-                    if (params.add == 2u) { v += y[at]; }
-                    y[at] = activate(params.post, v, params.slope);
-                }
-            }
+            for (var j = 0u; j < 2u; j++) { store(acc[2u * r + j], stats, row, panel * 4u + across + 8u * j, e); }
         }
     }
+}
+
+// --- few: 4 rows x 32 outputs per workgroup, 16 invocations share a panel's k --
+
+const SHARES: u32 = 16;
+var<workgroup> shares: array<mat4x4f, 128>;       // [4 rows][2 panels][SHARES]
+
+// share hands over what an invocation has summed of a row.
+fn share(at: u32, a: mat4x4f, s: Stats) {
+    shares[at] = a;
+    if (NORM != 0u) { row_stats[at] = vec3f(s.pivot, s.sum, s.squares); }
+}
+
+@compute @workgroup_size(32)
+fn few(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
+    let blocks = (params.rows + 3u) / 4u;
+    let first = number(group) % blocks * 4u;
+    let panels = number(group) / blocks * 2u;
+    if (panels * 4u >= params.n4) { return; }
+    var t: Tile;
+    start(&t, first, group.z);
+    let panel = min(panels + lane / SHARES, (params.n4 - 1u) / 4u);  // past the last, it once more
+    let w0 = params.w0 + group.z * params.ws + panel * params.k4 * 16u;
+    let end = depth();
+    for (var k = lane % SHARES; k < end; k += SHARES) {
+        let i = w0 + 4u * k;
+        advance(&t, k, mat4x4f(w[i], w[i + 1u], w[i + 2u], w[i + 3u]));
+    }
+    share(lane, t.a0, t.s0);
+    share(32u + lane, t.a1, t.s1);
+    share(64u + lane, t.a2, t.s2);
+    share(96u + lane, t.a3, t.s3);
+    workgroupBarrier();
+    let r = lane / 8u;
+    let column = lane % 8u;
+    if (first + r >= params.rows) { return; }
+    let at = 32u * r + column / 4u * SHARES;
+    var v = vec4f();
+    var s: Stats;
+    if (NORM != 0u) { s.pivot = row_stats[at].x; }
+    for (var i = at; i < at + SHARES; i++) {
+        v += shares[i][column % 4u];
+        if (NORM != 0u) { s.sum += row_stats[i].y; s.squares += row_stats[i].z; }
+    }
+    store(v, s, group.z * params.rows + first + r, panels * 4u + column, params.e0 + group.z * params.es);
 }

@@ -39,7 +39,7 @@ func (f *FeedForward) Apply(x *Tensor) *Tensor {
 // like it. What lies between x and y is computed anew, band by band.
 func (f *FeedForward) Backward(x, dy, dmodulation *Tensor) *Tensor {
 	expect(slices.Equal(dy.shape, x.shape), "feedforward", "dy", fmt.Sprint(x.shape), dy)
-	d, in, out := x.d, f.In.specs[0], f.Out.specs[0]
+	d, out := x.d, f.Out.specs[0]
 	dx := New(d, x.shape...)
 	hidden := f.In.n
 	cost := bandCost{widths: []int{x.width(), hidden}, scratch: 3 * hidden, halo: 2}
@@ -66,19 +66,10 @@ func (f *FeedForward) Backward(x, dy, dmodulation *Tensor) *Tensor {
 		hb.Release()
 		h.Release()
 
-		xb := x.rowsOf(b, 0)
-		n := in.prologue(xb, b.image)
-		in.accumulate(n, dh, b)
-		n.Release()
-		dn := New(d, xb.shape...)
-		f.In.transpose(0).multiply(dh, dn, Fused{}, 0)
-		dh.Release()
-		part := in.prologueBackward(xb, dn, dyb, dmodulation, b.image)
-		into := dx.target(b)
-		d.Copy(into.mem.buffer, into.offset, part.mem.buffer, part.offset, part.bytes())
+		xb, into := x.rowsOf(b, 0), dx.target(b)
+		f.In.backwardBand(0, xb, dh, dyb, dmodulation, b, into)
 		dx.commit(b, into)
-		part.Release()
-		dn.Release()
+		dh.Release()
 		xb.Release()
 		dyb.Release()
 	})

@@ -109,38 +109,50 @@ func (l *Linear) beforeActivation(x *Tensor, f Fused, dy *Tensor) (ds, dresidual
 
 // backward is Backward for the product with spec i alone, and adds add.
 func (l *Linear) backward(i int, x, dy, add, dmodulation *Tensor, wanted bool) (dx *Tensor) {
-	s := l.specs[i]
-	folded := s.Norm != NoNorm || s.Modulation != nil
-	if wanted && !folded {
-		dx = l.transpose(i).Apply(dy, Fused{Residual: add})
-	} else if wanted {
+	if wanted {
 		dx = newLike(x, x.parts, x.shape)
 	}
 	eachBand(x, bandCost{widths: []int{x.width(), dy.width()}, scratch: 3 * x.width()}, func(b band) {
 		xb, dyb := x.rowsOf(b, 0), dy.rowsOf(b, 0)
-		n := s.prologue(xb, b.image)
-		s.accumulate(n, dyb, b)
-		n.Release()
-		if folded {
-			var addb *Tensor
+		var addb, into *Tensor
+		if wanted {
+			into = dx.target(b)
 			if add != nil {
 				addb = add.rowsOf(b, 0)
 			}
-			dn := l.transpose(i).Apply(dyb, Fused{})
-			part := s.prologueBackward(xb, dn, addb, dmodulation, b.image)
-			if wanted {
-				into := dx.target(b)
-				l.d.Copy(into.mem.buffer, into.offset, part.mem.buffer, part.offset, part.bytes())
-				dx.commit(b, into)
-			}
-			part.Release()
-			dn.Release()
-			addb.Release()
+		}
+		l.backwardBand(i, xb, dyb, addb, dmodulation, b, into)
+		if wanted {
+			dx.commit(b, into)
 		}
 		xb.Release()
 		dyb.Release()
+		addb.Release()
 	})
 	return dx
+}
+
+// backwardBand adds to the gradients of spec i's parameters, and to dmodulation
+// if it is not nil, for the product of a band x under dy, and writes add plus
+// the gradient of x to into. add may be nil for zero, into if it is not wanted.
+func (l *Linear) backwardBand(i int, x, dy, add, dmodulation *Tensor, b band, into *Tensor) {
+	s := l.specs[i]
+	n := s.prologue(x, b.image)
+	s.accumulate(n, dy, b)
+	n.Release()
+	switch {
+	case s.folds():
+		dn := NewParts(x.d, x.parts, x.shape...)
+		l.transpose(i).multiply(dy, dn, Fused{}, 0)
+		if into == nil {
+			into = NewParts(x.d, x.parts, x.shape...)
+			defer into.Release()
+		}
+		s.differentiate(x, dn, add, dmodulation, into, b.image)
+		dn.Release()
+	case into != nil:
+		l.transpose(i).multiply(dy, into, Fused{Residual: add}, 0)
+	}
 }
 
 func (l *Linear) output(x *Tensor, f Fused) *Tensor {
@@ -197,7 +209,7 @@ func (l *Linear) multiply(x, y *Tensor, f Fused, image int) {
 		}
 	}
 	panels := l.panelCount()
-	variant := d.linearVariant(l, images)
+	variant := d.linearVariant(l, x, images)
 	perWindow := l.perWindow()
 	weights := []wgpu.View{{Buffer: l.panels.buffer, Size: int64(l.images) * l.weightBytes()}}
 	groups := [3]int{ceilDiv(rows, 256), panels, images}
@@ -208,6 +220,9 @@ func (l *Linear) multiply(x, y *Tensor, f Fused, image int) {
 			at := min(w, (panels-1)/perWindow) * perWindow // spare windows repeat the last
 			weights = append(weights, wgpu.View{Buffer: l.panels.buffer, Offset: int64(image*panels+at) * l.panelBytes(), Size: window})
 		}
+	case "few":
+		groups = spread(ceilDiv(rows, 4) * ceilDiv(panels, 2))
+		groups[2] = images
 	case "tiled":
 		groups = [3]int{ceilDiv(rows, 128), ceilDiv(panels, 4), images}
 	}
@@ -228,11 +243,16 @@ func (l *Linear) multiply(x, y *Tensor, f Fused, image int) {
 // windows is the number of uniform windows in linear.wgsl.
 const windows = 8
 
-// linearVariant chooses the entry point of linear.wgsl. On software Vulkan a
-// uniform load is a broadcast and a storage load a gather, so weights go
-// through uniform windows where they fit; hardware wants tiles in
-// workgroup memory.
-func (d *Device) linearVariant(l *Linear, images int) string {
+// fewRows is the number of rows up to which tokens go through few: about where
+// the others catch up on software Vulkan, and one tile of tiled.
+const fewRows = 128
+
+// linearVariant chooses the entry point of linear.wgsl for x of so many images
+// with weights of their own. On software Vulkan a uniform load is a broadcast
+// and a storage load a gather, so weights go through uniform windows where they
+// fit; hardware wants tiles in workgroup memory. Images never choose by rows: a
+// band must come to the same bits as the whole.
+func (d *Device) linearVariant(l *Linear, x *Tensor, images int) string {
 	pw := l.perWindow()
 	fits := pw > 0 && images == 1 && l.panelCount() <= windows*pw && d.Limits().UniformBinding >= window
 	switch {
@@ -240,6 +260,8 @@ func (d *Device) linearVariant(l *Linear, images int) string {
 		return "direct"
 	case d.Variant != "":
 		return d.Variant
+	case len(x.shape) != 4 && x.rows()/images <= fewRows:
+		return "few"
 	case !d.Adapter().Software:
 		return "tiled"
 	case fits:

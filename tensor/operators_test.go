@@ -123,7 +123,9 @@ func TestPaddingStaysZero(t *testing.T) {
 		}
 	}
 	check("from_pixels", func() *Tensor { return FromPixels(d, make([]uint16, 9), 255, 3, 3, 1, 8, 8) })
-	check("clip", func() *Tensor { return ClipCoefficient(From(d, []float32{1}, 1), 1, From(d, []float32{0, 0}, 2), 1, false) })
+	check("clip", func() *Tensor {
+		return ClipCoefficient(From(d, []float32{1}, 1), 1, From(d, []float32{0, 0}, 2), 1, false)
+	})
 }
 
 // Bands of an image in host memory must give the same bits as the image whole.
