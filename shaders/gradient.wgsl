@@ -32,11 +32,10 @@ struct Params {
     first: u32,     // a's first line
     above: u32,     // lines of b above it
 
-    count: u32,     // sums to store or add, of all runs
+    count: u32,     // sums to store, of all runs, or to add to a row of the gradient
     size: u32,      // sums of a chunk, padding included
     sections: u32,  // invocations that share a sum: a power of two up to 16
-    inputs: u32,    // of a row of the gradient, from in0 on
-    in0: u32,
+    in0: u32,       // where the sums begin in a row of the gradient
     row: u32,
     out_part: u32,  // channels per part, as in the gradient, and as stored
     out_pad: u32,
@@ -228,14 +227,27 @@ fn total(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) l
     if (at < params.count && lane < 64u / params.sections) { totals[at] = sum; }
 }
 
+// stored returns where channel c is stored. Dividing by loop: software Vulkan
+// divides lane by lane.
+fn stored(c: u32, part: u32, padded: u32) -> u32 {
+    var rest = c;
+    var at = 0u;
+    while (rest >= part) {
+        rest -= part;
+        at += padded;
+    }
+    return at + rest;
+}
+
+// A workgroup adds to one row of the gradient, group.y.
 @compute @workgroup_size(64)
 fn add(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
-    let at = place(group, lane);
+    let each = 64u / params.sections;
+    let at = group.x * each + lane % each;
     let e = min(at, params.count - 1u);
-    let o = e / TAPS / params.inputs;
-    let i = e / TAPS % params.inputs;
-    let out = o / params.out_part * params.out_pad + o % params.out_part;
-    let column = i / params.in_part * params.in_pad + i % params.in_part;
+    let i = e / TAPS;
+    let out = stored(group.y, params.out_part, params.out_pad);
+    let column = stored(i, params.in_part, params.in_pad);
     let sum = sum_splits(0u, (out * TAPS + e % TAPS) * params.in_all + column, lane);
-    if (at < params.count && lane < 64u / params.sections) { totals[o * params.row + (params.in0 + i) * TAPS + e % TAPS] += sum; }
+    if (at < params.count && lane < each) { totals[group.y * params.row + (params.in0 + i) * TAPS + e % TAPS] += sum; }
 }

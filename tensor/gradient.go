@@ -128,34 +128,41 @@ func (p partialSums) total(parts int, shape ...int) *Tensor {
 		return p.Reshape(shape...)
 	}
 	y := NewParts(p.d, parts, shape...)
-	p.finish("total", 1, p.runs*p.size(), y)
+	p.finish("total", 1, 1, p.runs*p.size(), y)
 	return y
 }
 
 // add adds the sums of one run to a gradient [out, ..., taps], inputs values of
 // every row from in0 on. The channels of dy and x say how the sums are stored;
-// x is nil for column sums.
+// for column sums x is nil, and the gradient is one row.
 func (p partialSums) add(g *Tensor, taps, out, inputs, in0, row int, dy, x *Tensor) {
 	each := dy.Channels() / dy.parts
-	params := []any{inputs, in0, row, each, pad4(each), 1, 1, 1}
+	params := []any{in0, row, each, pad4(each), 1, 1, 1}
 	if x != nil {
 		in := x.Channels() / x.parts
-		params = []any{inputs, in0, row, each, pad4(each), in, pad4(in), x.width()}
+		params = []any{in0, row, each, pad4(each), in, pad4(in), x.width()}
+	} else {
+		out, inputs = 1, out
+		params = []any{in0, row, 1, 1, each, pad4(each), 1}
 	}
-	p.finish("add", taps, out*inputs*taps, g, params...)
+	p.finish("add", taps, out, inputs*taps, g, params...)
 }
 
-// finish runs the second step, count sums of it.
-func (p partialSums) finish(entry string, taps, count int, y *Tensor, more ...any) {
+// finish runs the second step: rows times count sums.
+func (p partialSums) finish(entry string, taps, rows, count int, y *Tensor, more ...any) {
 	sections := 1 // more where there are too few sums to keep a GPU busy
-	for sections < min(p.splits, 16) && count*sections < 16384 {
+	for sections < min(p.splits, 16) && rows*count*sections < 16384 {
 		sections *= 2
+	}
+	groups := spread(ceilDiv(count*sections, 64))
+	if entry == "add" {
+		groups = [3]int{ceilDiv(count*sections, 64), rows, 1}
 	}
 	p.d.run(call{
 		kernel: p.d.kernel("gradient", entry, shaders.Constants{"TAPS": taps}),
 		params: append([]any{0, 0, 0, p.splits, 0, 0, 0, 0, 0, 0, 0, 0, count, p.size(), sections}, more...),
 		views:  views(p.whole(), y.whole()),
-		groups: spread(ceilDiv(count*sections, 64)),
-		work:   float64(count * p.splits),
+		groups: groups,
+		work:   float64(rows * count * p.splits),
 	})
 }
