@@ -144,7 +144,7 @@ func TestNetworkInBands(t *testing.T) {
 // Whatever kernel is chosen for matrix products, results are right.
 func TestLinearVariants(t *testing.T) {
 	d := openDevice(t)
-	for _, variant := range []string{"tiled", "direct", "windowed"} {
+	for _, variant := range []string{"tiled", "direct", "windowed", "few"} {
 		d.Variant = variant
 		for _, name := range []string{"conv1x1", "linear", "feedforward", "mdta"} {
 			t.Run(fmt.Sprint(variant, " ", name), func(t *testing.T) {

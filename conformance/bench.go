@@ -47,12 +47,15 @@ func BenchOperators(ctx context.Context, d *tensor.Device, report func(Timing)) 
 	}); err != nil {
 		return err
 	}
-	tokens := noisy(d, 1, 16, 512)
-	defer tokens.Release()
-	if err := measure(ctx, d, "linear (denoiser)", tokens, report, packed(d, tensor.LinearSpec{Out: 1024, In: 512}), func(l *tensor.Linear) *tensor.Tensor {
-		return l.Apply(tokens, tensor.Fused{Act: tensor.GELU})
-	}); err != nil {
-		return err
+	for _, c := range []struct{ in, out int }{{512, 1024}, {1024, 512}, {256, 512}} {
+		tokens := noisy(d, 1, 16, c.in)
+		defer tokens.Release()
+		name := fmt.Sprintf("linear (denoiser, to %d)", c.out)
+		if err := measure(ctx, d, name, tokens, report, packed(d, tensor.LinearSpec{Out: c.out, In: c.in}), func(l *tensor.Linear) *tensor.Tensor {
+			return l.Apply(tokens, tensor.Fused{Act: tensor.GELU})
+		}); err != nil {
+			return err
+		}
 	}
 	simple := []struct {
 		name string

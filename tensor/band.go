@@ -19,8 +19,8 @@ type bandCost struct {
 	step    int   // bands start at multiples of it; 0 means 1
 }
 
-// maxPixels keeps workgroup counts below 65,535 per axis.
-const maxPixels = 1 << 23
+// maxPixels keeps workgroup counts, of 128 pixels at least, within 65,535 per axis.
+const maxPixels = 65_535 * 128
 
 // eachBand cuts t's rows into bands that fit the device and calls f for each,
 // top to bottom. Tensors that are not images count as one row per image.

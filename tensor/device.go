@@ -29,8 +29,9 @@ type Device struct {
 	// [Abort], to end the operator.
 	Before func()
 
-	// Variant forces an entry point of linear.wgsl, "tiled", "direct" or
-	// "windowed", where it can serve; empty chooses by adapter.
+	// Variant forces an entry point of linear.wgsl, "tiled", "direct",
+	// "windowed" or "few", where it can serve; empty chooses by adapter and
+	// rows.
 	Variant string
 
 	// MostBands is the largest number of bands an operator was cut into.

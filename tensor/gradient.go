@@ -137,15 +137,12 @@ func (p partialSums) total(parts int, shape ...int) *Tensor {
 // for column sums x is nil, and the gradient is one row.
 func (p partialSums) add(g *Tensor, taps, out, inputs, in0, row int, dy, x *Tensor) {
 	each := dy.Channels() / dy.parts
-	params := []any{in0, row, each, pad4(each), 1, 1, 1}
-	if x != nil {
-		in := x.Channels() / x.parts
-		params = []any{in0, row, each, pad4(each), in, pad4(in), x.width()}
-	} else {
-		out, inputs = 1, out
-		params = []any{in0, row, 1, 1, each, pad4(each), 1}
+	if x == nil {
+		p.finish("add", 1, 1, out, g, in0, row, 1, 1, each, pad4(each), 1)
+		return
 	}
-	p.finish("add", taps, out, inputs*taps, g, params...)
+	in := x.Channels() / x.parts
+	p.finish("add", taps, out, inputs*taps, g, in0, row, each, pad4(each), in, pad4(in), x.width())
 }
 
 // finish runs the second step: rows times count sums.

@@ -14,7 +14,7 @@ import (
 // bands: first the sums over all pixels, then the pixels' gradients.
 func (a *Attention) Backward(x, dy, dmodulation *Tensor) *Tensor {
 	expect(slices.Equal(dy.shape, x.shape) && dy.parts == x.parts, "mdta", "dy", fmt.Sprintf("%v in %d parts", x.shape, x.parts), dy)
-	d, in, wide := x.d, a.QKV.specs[0], a.QKV.n
+	d, wide := x.d, a.QKV.n
 	bands := a.bands(x, bandCost{widths: []int{x.width(), wide}, scratch: 3 * wide, halo: 2})
 	v := NewParts(d, a.Heads, x.shape...)
 	partials, qkv := a.correlate(x, v, bands)
@@ -47,18 +47,10 @@ func (a *Attention) Backward(x, dy, dmodulation *Tensor) *Tensor {
 		qkv = nil
 
 		xb, dyb := x.rowsOf(b, 0), dy.rowsOf(b, 0)
-		normal := in.prologue(xb, b.image)
-		in.accumulate(normal, dqkv, b)
-		normal.Release()
-		dnormal := New(d, xb.shape...)
-		a.QKV.transpose(0).multiply(dqkv, dnormal, Fused{}, 0)
-		dqkv.Release()
-		part := in.prologueBackward(xb, dnormal, dyb, dmodulation, b.image)
-		dnormal.Release()
 		into := dx.target(b)
-		d.Copy(into.mem.buffer, into.offset, part.mem.buffer, part.offset, part.bytes())
+		a.QKV.backwardBand(0, xb, dqkv, dyb, dmodulation, b, into)
 		dx.commit(b, into)
-		part.Release()
+		dqkv.Release()
 		xb.Release()
 		dyb.Release()
 	}
