@@ -36,7 +36,7 @@ func TestFixtures(t *testing.T) {
 	require.NoError(t, err)
 	for kind, least := range map[string]int{
 		"op": 41, "module": 20, "network": 6 * 5, "end_to_end": 2 * 3, "optim": 2 * 6, "clip_grad_norm": 2,
-		"checkpoint": 4, "parameters": 4 * 4,
+		"checkpoint": 4, "parameters": 4 * 4, "training": 5 * 4, "resume": 3 * 3, "lr_schedules": 6, "options": 10, "metrics": 4 * 10,
 	} {
 		require.GreaterOrEqual(t, requirePass(t, results)[kind], least, kind)
 	}
@@ -99,7 +99,14 @@ func TestRunDirFindsFaults(t *testing.T) {
 		tensor string // that is changed
 		failed []string
 	}{
-		{"operator", "ops/gelu.safetensors", "out", []string{"gelu.safetensors"}},
+		{"operator", "ops/gelu.safetensors", "out", []string{"gelu.safetensors out"}},
+		{"gradient", "ops/gelu.safetensors", "grad.x", []string{"gelu.safetensors grad.x"}},
+		{"module's gradient", "modules/downsample.safetensors", "param_grad.body.0.weight", []string{"downsample.safetensors param_grad.body.0.weight"}},
+		{"network's gradient", "networks/realblur_tiny_1x32x32.safetensors", "s1.grad.net_le.end.0.weight",
+			[]string{"realblur_tiny_1x32x32.safetensors s1.grad.net_le.end.0.weight"}},
+		{"loss", "training/realblur_tiny_s2.safetensors", "iter4.l_pix_diff", []string{"realblur_tiny_s2.safetensors iter4.l_pix_diff"}},
+		{"training", "training/realblur_tiny_s2.safetensors", "iter6.param.net_d.resmlp.0.weight", []string{"realblur_tiny_s2.safetensors iter6.param"}},
+		{"learning rate", "training/realblur_tiny_s1.safetensors", "iter5.lr", []string{"realblur_tiny_s1.safetensors iter5.lr"}},
 		{"optimizer", "ops/optim_adam.safetensors", "p3", []string{"optim_adam.safetensors p3"}},
 		{"norm", "ops/clip_grad_norm.safetensors", "norm", []string{"clip_grad_norm.safetensors norm"}},
 		{"clip", "ops/clip_grad_norm.safetensors", "clipped1", []string{"clip_grad_norm.safetensors clipped"}},
