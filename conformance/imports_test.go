@@ -31,6 +31,9 @@ var rooms = map[string][]string{
 	"hidiff/checkpoint": nil,
 	"hidiff/metrics":    nil,
 	"hidiff/photo":      nil,
+	"hidiff/eval":       {"hidiff/metrics", "hidiff/photo"},
+	"hidiff/prepare":    {"hidiff/photo"},
+	"hidiff/synth":      {"hidiff/photo"},
 	"hidiff":            {"autograd", "hidiff/checkpoint", "hidiff/metrics", "hidiff/photo", "tensor", "wgpu"},
 	"trainer":           {"autograd", "hidiff/checkpoint", "hidiff/metrics", "hidiff/photo", "tensor", "wgpu"},
 	"conformance/ref":   nil,
@@ -38,7 +41,8 @@ var rooms = map[string][]string{
 		"autograd", "conformance/ref", "hidiff", "hidiff/checkpoint", "hidiff/metrics", "hidiff/photo", "shaders", "tensor", "trainer", "wgpu",
 	},
 	"cli": {
-		"conformance", "hidiff", "hidiff/checkpoint", "hidiff/metrics", "hidiff/photo", "tensor", "trainer", "wgpu",
+		"conformance", "hidiff", "hidiff/checkpoint", "hidiff/eval", "hidiff/metrics", "hidiff/photo", "hidiff/prepare", "hidiff/synth",
+		"tensor", "trainer", "wgpu",
 	},
 	"cli/hidiff": {"cli"},
 }
