@@ -49,7 +49,7 @@ test:
 	go test -timeout 18m ./...
 
 race:
-	go test -race -timeout 10m ./wgpu ./cli
+	go test -race -short -timeout 20m ./wgpu ./trainer ./cli
 
 lint:
 	@unformatted=$$(gofmt -l .); \

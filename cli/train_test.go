@@ -277,6 +277,9 @@ func (c *cancelling) Write(p []byte) (int, error) {
 // One batch is learned by heart: the network can express what it is shown, and every gradient
 // pulls the right way.
 func TestTrainOverfits(t *testing.T) {
+	if testing.Short() {
+		t.Skip("short")
+	}
 	workshop(t)
 	for i := 2; i < 4; i++ {
 		require.NoError(t, os.Remove(fmt.Sprintf("target/%d.png", i)))
