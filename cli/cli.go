@@ -138,6 +138,7 @@ func newRootCommand(a *app) *cobra.Command {
 	root.AddCommand(
 		newDeblurCommand(a, a.deblur),
 		newTrainCommand(a, a.train),
+		newEvalCommand(a, a.eval),
 		newPrepareCommand(a, a.prepareGoPro, a.prepareCheck),
 		newGPUsCommand(a, a.gpus),
 		newInfoCommand(a, a.info),

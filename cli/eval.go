@@ -1,0 +1,432 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"hidiff/hidiff"
+	"hidiff/hidiff/eval"
+	"hidiff/hidiff/metrics"
+	"hidiff/hidiff/photo"
+	"hidiff/trainer"
+)
+
+type evalOptions struct {
+	Options  string // a file or a preset
+	Force    []string
+	Input    string   // without Options: the folder of blurry photos
+	Target   string   // and of sharp ones
+	Datasets []string // with Options: those to evaluate; without: what the only one is called
+	Results  string   // photos that are already restored
+	Name     string   // of the folder in results
+
+	Weights   []string
+	GPU       string
+	Memory    byteSize
+	Seed      uint64
+	SeedGiven bool
+	Seeds     int
+	Ensemble  bool
+
+	Protocols    []string
+	SkipExisting bool
+	ReportImages int
+}
+
+const evalLong = `Restore the blurry photos of test sets, and score them against the sharp ones.
+
+What to evaluate is said by an option file of BasicSR (the files that were released, or one of the presets
+of their names), all of whose datasets are evaluated in one run, or by --input and --target: two folders
+whose photos have equal names. Weights are those that the option file names, unless -m names others.
+--results scores photos that some program has already restored; that takes no GPU.
+
+Protocols: basicsr, as in validation during training; matlab, the paper's for GoPro and HIDE; realblur, which
+aligns each result with its target first. A pair that cannot be aligned has no score, and is named.
+
+The restored photos go into results/NAME/visualization, the scores of all photos into scores.csv and
+scores.json, and report/index.html shows the worst and the best. Exit code: 0 all photos were scored,
+1 some were not, 2 the command line is wrong, 130 interrupted; --skip-existing then goes on.`
+
+const evalExample = `  hidiff eval -opt GoPro --dataset GoPro -m hidiff-gopro.safetensors
+  hidiff eval -opt options/test/RealBlur_J.yml --seeds 5
+  hidiff eval --input blurry --target sharp -m hidiff-gopro.safetensors --protocol basicsr,matlab
+  hidiff eval --results restored --target sharp --input blurry --protocol realblur`
+
+func newEvalCommand(a *app, run func(context.Context, *evalOptions) error) *cobra.Command {
+	o := &evalOptions{}
+	c := &cobra.Command{
+		Use:     "eval {-opt OPTIONS | --input DIR --target DIR} [-m WEIGHTS | --results DIR]",
+		Short:   "Restore test sets and score them",
+		Long:    evalLong,
+		Example: evalExample,
+		Args:    arguments(cobra.NoArgs),
+		RunE: func(c *cobra.Command, _ []string) error {
+			o.SeedGiven = c.Flags().Changed("seed")
+			if err := o.validate(); err != nil {
+				return err
+			}
+			return run(c.Context(), o)
+		},
+	}
+	f := c.Flags()
+	f.StringVar(&o.Options, "opt", "", "option file, or a preset: "+strings.Join(testPresets(), ", ")+" (also -opt)")
+	f.StringArrayVar(&o.Force, "force_yml", nil, "set an option, as val:suffix=mine; may be repeated")
+	f.StringVarP(&o.Input, "input", "i", "", "folder of blurry photos")
+	f.StringVar(&o.Target, "target", "", "folder of sharp photos, of the same names")
+	f.StringVar(&o.Results, "results", "", "folder of photos that are restored already: only score them")
+	f.StringSliceVar(&o.Datasets, "dataset", nil, "with -opt, which of its datasets; without, the dataset's name (default: the folder's above --target)")
+	f.StringVar(&o.Name, "name", "", "folder in results to write into (default: the option file's name)")
+	f.StringArrayVarP(&o.Weights, "model", "m", nil, "weights: "+weightsHelp+" (default: the option file's, or $HIDIFF_MODEL)")
+	f.StringSliceVar(&o.Protocols, "protocol", nil, "basicsr, matlab, realblur, or several of them (default: the one that the dataset's published scores are by)")
+	addGPUFlag(c, &o.GPU)
+	f.Var(&o.Memory, "memory", "GPU memory to use at most, such as 8GiB")
+	f.Uint64Var(&o.Seed, "seed", 0, "seed of the noise that the diffusion starts from (default: the option file's manual_seed, or 0)")
+	f.IntVar(&o.Seeds, "seeds", 1, "restore each photo as often, from as many seeds, and give mean and standard deviation")
+	f.BoolVarP(&o.Ensemble, "ensemble", "x", false, "average over eight flips and turns: 8 times slower, a little sharper")
+	f.BoolVar(&o.SkipExisting, "skip-existing", false, "go on with an earlier run: don't restore again what it restored")
+	f.IntVar(&o.ReportImages, "report-images", 24, "photos of each dataset that the report shows: half of them the worst, half the best")
+	must(c.RegisterFlagCompletionFunc("opt", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+		return testPresets(), cobra.ShellCompDirectiveDefault
+	}))
+	must(c.RegisterFlagCompletionFunc("protocol", cobra.FixedCompletions([]string{"basicsr", "matlab", "realblur"}, cobra.ShellCompDirectiveNoFileComp)))
+	return c
+}
+
+// testPresets are the presets of testing.
+func testPresets() (names []string) {
+	for _, name := range trainer.Presets() {
+		if !strings.Contains(name, "_S") {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+func (o *evalOptions) validate() error {
+	switch {
+	case o.Options == "" && o.Target == "":
+		return usagef("say what to evaluate: -opt with an option file or a preset, or --target with the sharp photos ('hidiff deblur' needs none)")
+	case o.Options != "" && (o.Target != "" || o.Input != ""):
+		return usagef("-opt says which photos: leave out --input and --target, or -opt")
+	case o.Options == "" && o.Input == "" && o.Results == "":
+		return usagef("say which photos to restore with --input, or which are restored already with --results")
+	case o.Options == "" && len(o.Force) > 0:
+		return usagef("--force_yml changes an option file: name one with -opt")
+	case o.Options == "" && len(o.Datasets) > 1:
+		return usagef("--dataset: two folders are one dataset: give one name")
+	case o.Target != "" && o.Input == o.Target:
+		return usagef("--input and --target are the same folder")
+	case o.Results != "" && (len(o.Weights) > 0 || o.SkipExisting || o.Seeds != 1 || o.Ensemble || o.SeedGiven):
+		return usagef("--results scores what is there: nothing is restored, so leave out -m, -x, --seed, --seeds and --skip-existing")
+	case o.Seeds < 1:
+		return usagef("--seeds %d: it must be at least 1", o.Seeds)
+	case o.ReportImages < 0:
+		return usagef("--report-images %d: it must be at least 0", o.ReportImages)
+	}
+	for flag, names := range map[string][]string{"name": {o.Name}, "dataset": o.Datasets} {
+		for _, name := range names {
+			if name == "." || name == ".." || strings.ContainsAny(name, `/\`) {
+				return usagef("--%s %s cannot name a folder", flag, name)
+			}
+		}
+	}
+	_, err := o.scorers("", nil)
+	return err
+}
+
+// scorers returns those of a dataset.
+func (o *evalOptions) scorers(dataset string, options *trainer.Options) ([]eval.Scorer, error) {
+	scorers := eval.Default(dataset)
+	if len(o.Protocols) > 0 {
+		scorers = nil
+	}
+	for i, name := range o.Protocols {
+		s, err := eval.NewScorer(name)
+		if err != nil {
+			return nil, usagef("--protocol: %v", err)
+		}
+		if !slices.Contains(o.Protocols[:i], name) {
+			scorers = append(scorers, s)
+		}
+	}
+	if options == nil {
+		return scorers, nil
+	}
+	for i := range scorers {
+		for _, m := range options.Val.Metrics {
+			of := &scorers[i].PSNR
+			if m.Type == "calculate_ssim" {
+				of = &scorers[i].SSIM
+			}
+			*of = metrics.Options{CropBorder: m.CropBorder, YChannel: m.TestYChannel}
+		}
+	}
+	return scorers, nil
+}
+
+// evaluation is the state of a run.
+type evaluation struct {
+	*app
+	*evalOptions
+	options *trainer.Options // nil where folders were given
+	result  *eval.Evaluation
+	sources []eval.Source // of result.Datasets
+	folder  string        // results/NAME
+	saved   time.Time     // when scores.json was last written
+}
+
+func (a *app) eval(ctx context.Context, o *evalOptions) error {
+	e := &evaluation{app: a, evalOptions: o}
+	e.result = &eval.Evaluation{Program: readVersion().Hidiff, Date: time.Now().Round(time.Second), Options: o.Options, Seeds: o.Seeds}
+	if err := e.plan(); err != nil {
+		return err
+	}
+	opened, err := e.openPhotos(ctx)
+	defer func() {
+		for _, d := range opened {
+			d.Close()
+		}
+	}()
+	if err != nil {
+		return err
+	}
+	var weights *hidiff.Weights
+	if o.Results == "" {
+		if weights, err = e.loadWeights(); err != nil {
+			return err
+		}
+	} else if e.options != nil {
+		if _, c, err := trainingConfig(e.options); err == nil {
+			e.result.Trained = trainedOn(c)
+		}
+	}
+	if err := writable(e.folder); err != nil {
+		return fmt.Errorf("%s: %w", e.folder, err)
+	}
+	return e.run(ctx, weights)
+}
+
+// plan decides on names and on the datasets.
+func (e *evaluation) plan() (err error) {
+	var found []string
+	if e.Options != "" {
+		if e.options, err = trainer.Load(e.Options, e.Force); err != nil {
+			return err
+		}
+		for _, warning := range e.options.Warnings {
+			fmt.Fprintf(e.stderr, "note: %s\n", warning)
+		}
+		if !e.SeedGiven {
+			e.Seed = uint64(e.options.ManualSeed)
+		}
+		for i := range e.options.Datasets {
+			s := &e.options.Datasets[i]
+			if s.Phase() != "train" && (len(e.Datasets) == 0 || slices.Contains(e.Datasets, s.Name)) {
+				e.add(s.Name, s.DatarootLQ, s.DatarootGT)
+			}
+			if s.Phase() != "train" {
+				found = append(found, s.Name)
+			}
+		}
+		for _, name := range e.Datasets {
+			if !slices.Contains(found, name) {
+				return usagef("--dataset %s is not in %s: it has %s%s", name, e.Options, strings.Join(found, ", "), suggestion(name, found))
+			}
+		}
+		if len(found) == 0 {
+			return fmt.Errorf("%s has no dataset to test or validate on", e.Options)
+		}
+	} else {
+		name := datasetName(e.Target)
+		if len(e.Datasets) > 0 {
+			name = e.Datasets[0]
+		}
+		e.add(name, e.Input, e.Target)
+	}
+	name := e.Name
+	switch {
+	case name == "" && e.options != nil:
+		name = e.options.Name
+	case name == "":
+		name = "eval_" + e.result.Datasets[0].Name
+	}
+	suffix := "_" + name
+	if e.options != nil && e.options.Val.Suffix != "" {
+		suffix = "_" + e.options.Val.Suffix
+	}
+	if e.Results != "" && e.Name == "" {
+		name += "_scored" // beside what a run that restored wrote
+	}
+	e.result.Name, e.folder = name, filepath.Join("results", name)
+	for _, d := range e.result.Datasets {
+		d.Folder, d.Suffix = filepath.Join(e.folder, "visualization", d.Name), suffix
+		if d.Protocols, err = e.scorers(d.Name, e.options); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (e *evaluation) add(name, input, target string) {
+	e.result.Datasets = append(e.result.Datasets, &eval.Dataset{Name: name, Input: input, Target: target})
+}
+
+// datasetName is the name of the folder that holds the folder of sharp photos, or its folder test.
+func datasetName(target string) string {
+	path, err := filepath.Abs(target)
+	if err != nil {
+		path = target
+	}
+	dir := filepath.Dir(path)
+	if filepath.Base(dir) == "test" {
+		dir = filepath.Dir(dir)
+	}
+	if name := filepath.Base(dir); len(name) > 1 {
+		return name
+	}
+	return "photos"
+}
+
+// run restores and scores, and writes everything.
+func (e *evaluation) run(ctx context.Context, weights *hidiff.Weights) (err error) {
+	o := make([]eval.Options, len(e.sources))
+	earlier, err := e.earlier()
+	if err != nil {
+		return err
+	}
+	left := 0
+	var engine restorer
+	for i, d := range e.result.Datasets {
+		d.Earlier = earlier[d.Name]
+		o[i] = eval.Options{Seeds: e.Seeds, Seed: e.Seed, Done: func(m *eval.Image) { e.done(d, e.sources[i].Len(), m) }}
+		if weights != nil {
+			o[i].Restore = func(ctx context.Context, p *photo.Photo, name string, seed uint64) (*photo.Photo, error) {
+				return engine.Restore(ctx, p, hidiff.RestoreOptions{Seed: seed, Name: name, Ensemble: e.Ensemble})
+			}
+		}
+		left += d.Left(e.sources[i], o[i])
+	}
+	if left > 0 {
+		if engine, err = e.open(weights, hidiff.Options{GPU: e.GPU, Memory: int64(e.Memory), Logger: e.logger()}); err != nil {
+			return err
+		}
+		defer engine.Close()
+		if m, ok := engine.(*hidiff.Model); ok {
+			e.result.GPU = m.Device().Adapter().Name
+		}
+	}
+	if weights != nil {
+		fmt.Fprintf(e.stdout, "weights %s\n", weights.Hash())
+	}
+	if err := e.save(); err != nil { // what is restored from now on belongs to these settings
+		return err
+	}
+	for i, d := range e.result.Datasets {
+		fmt.Fprintf(e.stderr, "%s: %d pairs\n", d.Name, e.sources[i].Len())
+		err := d.Run(ctx, e.sources[i], o[i])
+		e.result.Summarise()
+		if err != nil {
+			return errors.Join(err, e.save())
+		}
+		if err := d.WriteTable(e.stdout); err != nil {
+			return err
+		}
+	}
+	return e.finish(ctx)
+}
+
+// earlier returns what --skip-existing goes on from, by dataset.
+func (e *evaluation) earlier() (map[string]*eval.Dataset, error) {
+	if !e.SkipExisting {
+		return nil, nil
+	}
+	path := e.scores()
+	before, err := eval.ReadJSON(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	} else if err != nil {
+		return nil, err
+	}
+	datasets := map[string]*eval.Dataset{}
+	for _, d := range before.Datasets {
+		datasets[d.Name] = d
+	}
+	if maps.Equal(before.Restoring, e.result.Restoring) {
+		return datasets, nil
+	}
+	var apart []string
+	for key, value := range e.result.Restoring {
+		if before.Restoring[key] != value {
+			apart = append(apart, key)
+		}
+	}
+	slices.Sort(apart)
+	return nil, fmt.Errorf("%s is of a run with another %s: choose another --name, or leave out --skip-existing to replace it", path, strings.Join(apart, ", "))
+}
+
+func (e *evaluation) scores() string { return filepath.Join(e.folder, "scores.json") }
+
+func (e *evaluation) save() error {
+	e.saved = time.Now()
+	return e.result.WriteJSON(e.scores())
+}
+
+// done tells of an image, and writes scores.json now and then, for --skip-existing after a crash.
+func (e *evaluation) done(d *eval.Dataset, of int, m *eval.Image) {
+	count := fmt.Sprintf("[%d/%d] ", len(d.Images), of)
+	label := d.Name + "/" + m.Name
+	if m.Error != "" {
+		fmt.Fprintf(e.stderr, "%serror: %s: %s\n", count, label, m.Error)
+		return
+	}
+	var texts []string
+	for _, s := range d.Protocols {
+		score := m.Scores[s.Protocol]
+		if score.Error != "" {
+			fmt.Fprintf(e.stderr, "%serror: %s: %s: %s\n", count, label, s.Protocol, score.Error)
+			continue
+		}
+		if score.InputError != "" {
+			fmt.Fprintf(e.stderr, "note: %s: %s: the input has no score: %s\n", label, s.Protocol, score.InputError)
+		}
+		texts = append(texts, fmt.Sprintf("%s %s dB, %s", s.Protocol, score.PSNR[0].Round(2), score.SSIM[0].Round(4)))
+	}
+	if texts != nil {
+		fmt.Fprintf(e.stderr, "%s%s: %s\n", count, label, strings.Join(texts, "; "))
+	}
+	if time.Since(e.saved) > 2*time.Second {
+		if err := e.save(); err != nil {
+			fmt.Fprintf(e.stderr, "warning: %v\n", err)
+		}
+	}
+}
+
+// finish writes what a whole run leaves.
+func (e *evaluation) finish(ctx context.Context) error {
+	e.result.Complete = true
+	if err := e.save(); err != nil {
+		return err
+	}
+	csv, page := filepath.Join(e.folder, "scores.csv"), filepath.Join(e.folder, "report")
+	if err := e.result.WriteCSV(csv); err != nil {
+		return err
+	}
+	if err := e.result.WritePage(ctx, page, e.sources, e.ReportImages); err != nil {
+		return err
+	}
+	fmt.Fprintf(e.stderr, "wrote %s, %s and %s\n", e.scores(), csv, filepath.Join(page, "index.html"))
+	if n := e.result.Failures(); n > 0 {
+		fmt.Fprintf(e.stderr, "hidiff: photos without a score, or not with all of them: %d\n", n)
+		return errReported
+	}
+	return nil
+}

@@ -1,0 +1,124 @@
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"hidiff/hidiff"
+	"hidiff/trainer"
+)
+
+// loadWeights takes the weights that -m names, or the option file, or $HIDIFF_MODEL.
+func (e *evaluation) loadWeights() (*hidiff.Weights, error) {
+	paths, load := e.Weights, hidiff.LoadOptions{}
+	if len(paths) == 0 && e.options != nil {
+		var err error
+		if paths, load.ParamKey, err = e.pretrained(); err != nil {
+			return nil, err
+		}
+	}
+	if len(paths) == 0 {
+		var err error
+		if paths, err = defaultModel(); err != nil {
+			return nil, err
+		}
+	}
+	w, err := load.LoadWeights(paths...)
+	if err != nil {
+		return nil, err
+	}
+	if err := e.configure(w); err != nil {
+		return nil, err
+	}
+	diffusion, err := json.Marshal(w.Config.Diffusion)
+	if err != nil {
+		return nil, err
+	}
+	e.result.Restoring = map[string]string{
+		"weights": w.Hash(), "diffusion_schedule": string(diffusion), "seed": fmt.Sprint(e.Seed), "self-ensemble": yes(e.Ensemble),
+	}
+	e.result.Weights = map[string]string{}
+	for net, source := range w.Sources {
+		e.result.Weights[string(net)] = source
+	}
+	e.result.Trained = trainedOn(w.Config)
+	return w, nil
+}
+
+// trainedOn is what the released weights of that configuration learnt from.
+func trainedOn(c hidiff.Config) string {
+	switch c {
+	case hidiff.GoPro():
+		return "GoPro"
+	case hidiff.RealBlur():
+		return "RealBlur"
+	}
+	return ""
+}
+
+// pretrained finds the networks that the option file names, if it names any.
+func (e *evaluation) pretrained() (paths []string, paramKey string, err error) {
+	if e.options.ModelType == trainer.HIDiffS1 {
+		return nil, "", fmt.Errorf("%s is of stage one, which sees the sharp photos: evaluate stage two", e.Options)
+	}
+	keys := map[string]bool{}
+	var missing []string
+	for _, net := range []string{"net_g", "net_le_dm", "net_d"} {
+		option := "path.pretrain_network_" + strings.TrimPrefix(net, "net_")
+		from := e.options.Path.Pretrained(net)
+		if from.File == "" {
+			missing = append(missing, option)
+			continue
+		}
+		path, note, err := trainer.FindPretrained(from.File, e.options.Name, net)
+		if err != nil {
+			return nil, "", fmt.Errorf("%s: %w; or name the weights with -m", option, err)
+		}
+		if note != "" {
+			fmt.Fprintf(e.stderr, "note: %s\n", note)
+		}
+		paths, keys[from.ParamKey] = append(paths, path), true
+	}
+	switch {
+	case len(paths) == 0:
+		return nil, "", nil
+	case missing != nil:
+		return nil, "", fmt.Errorf("%s lacks %s: deblurring needs all three networks; or name the weights with -m", e.Options, strings.Join(missing, ", "))
+	case len(keys) > 1:
+		return nil, "", fmt.Errorf("%s names different param_keys for the networks (%s): make them equal, or name the weights with -m",
+			e.Options, strings.Join(slices.Sorted(maps.Keys(keys)), ", "))
+	case !keys["params"]:
+		paramKey = slices.Collect(maps.Keys(keys))[0]
+	}
+	return paths, paramKey, nil
+}
+
+// configure has the option file say what weights cannot: the diffusion's schedule.
+func (e *evaluation) configure(w *hidiff.Weights) error {
+	if e.options == nil || e.options.ModelType == trainer.HIDiffS1 {
+		return nil
+	}
+	_, c, err := trainingConfig(e.options)
+	if err != nil {
+		return err
+	}
+	for _, net := range []hidiff.Network{hidiff.NetG, hidiff.NetLEDM, hidiff.NetD} {
+		err := hidiff.Check(c.Parameters(net), w.Nets[net])
+		switch {
+		case err == nil:
+		case len(e.Weights) > 0:
+			fmt.Fprintf(e.stderr, "note: %s describes other networks than -m gives: these go by their own configuration\n", e.Options)
+			return nil
+		default:
+			return fmt.Errorf("%s describes another %s than %s is: %w", e.Options, net, w.Sources[net], err)
+		}
+	}
+	if w.Config.Diffusion != c.Diffusion {
+		fmt.Fprintf(e.stderr, "note: the diffusion_schedule is that of %s, not that which the weights let expect\n", e.Options)
+	}
+	w.Config = c
+	return nil
+}

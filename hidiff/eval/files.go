@@ -1,0 +1,124 @@
+package eval
+
+import (
+	"bytes"
+	"encoding/csv"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+)
+
+// ReadJSON reads what WriteJSON wrote.
+func ReadJSON(path string) (*Evaluation, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	e := &Evaluation{}
+	if err := json.Unmarshal(data, e); err != nil {
+		return nil, fmt.Errorf("%s is not what an evaluation writes: %w", path, err)
+	}
+	return e, nil
+}
+
+// WriteJSON writes everything, summaries included, at once or not at all. Before a run is complete, what it has not
+// come to yet is there as the earlier run left it.
+func (e *Evaluation) WriteJSON(path string) error {
+	e.Summarise()
+	out := *e
+	out.Datasets = nil
+	for _, d := range e.Datasets {
+		full := *d
+		if !e.Complete {
+			full.Images = append(slices.Clip(d.Images), d.leftFromEarlier()...)
+		}
+		out.Datasets = append(out.Datasets, &full)
+	}
+	return writeFile(path, func(w io.Writer) error {
+		encoder := json.NewEncoder(w)
+		encoder.SetEscapeHTML(false)
+		encoder.SetIndent("", " ")
+		return encoder.Encode(out)
+	})
+}
+
+func (d *Dataset) leftFromEarlier() (left []*Image) {
+	if d.Earlier == nil {
+		return nil
+	}
+	done := map[string]bool{}
+	for _, m := range d.Images {
+		done[m.Name] = true
+	}
+	for _, m := range d.Earlier.Images {
+		if !done[m.Name] {
+			left = append(left, m)
+		}
+	}
+	return left
+}
+
+// csvColumns are the first line of scores.csv.
+var csvColumns = []string{"dataset", "image", "protocol", "psnr", "ssim", "input_psnr", "input_ssim", "seconds", "error"}
+
+// WriteCSV writes one line for each image and protocol, at once or not at all. The scores of several seeds are
+// averaged; what is not known is empty.
+func (e *Evaluation) WriteCSV(path string) error {
+	return writeFile(path, func(w io.Writer) error {
+		c := csv.NewWriter(w)
+		lines := [][]string{csvColumns}
+		for _, d := range e.Datasets {
+			for _, m := range d.Images {
+				for _, s := range d.Protocols {
+					lines = append(lines, csvLine(d.Name, m, s.Protocol))
+				}
+			}
+		}
+		return c.WriteAll(lines)
+	})
+}
+
+func csvLine(dataset string, m *Image, p Protocol) []string {
+	score := m.score(p)
+	seconds := ""
+	if m.Seconds > 0 {
+		seconds = strconv.FormatFloat(m.Seconds, 'f', 3, 64)
+	}
+	problem := m.problem(p)
+	if problem == "" && score.InputError != "" {
+		problem = "the input: " + score.InputError
+	}
+	return []string{
+		dataset, m.Name, string(p), mean(score.PSNR).text(), mean(score.SSIM).text(),
+		score.InputPSNR.text(), score.InputSSIM.text(), seconds, problem,
+	}
+}
+
+// score returns an image's score, one without numbers if it has none.
+func (m *Image) score(p Protocol) *Score {
+	if s := m.Scores[p]; s != nil {
+		return s
+	}
+	return &Score{InputPSNR: none, InputSSIM: none}
+}
+
+// writeFile writes under another name, and renames.
+func writeFile(path string, write func(io.Writer) error) (err error) {
+	var text bytes.Buffer
+	if err := write(&text); err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	temp := filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".tmp")
+	if err = os.WriteFile(temp, text.Bytes(), 0o666); err == nil {
+		err = os.Rename(temp, path)
+	}
+	if err != nil {
+		os.Remove(temp)
+		return fmt.Errorf("%s: cannot write: %w", path, err)
+	}
+	return nil
+}
