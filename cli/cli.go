@@ -139,6 +139,7 @@ func newRootCommand(a *app) *cobra.Command {
 		newDeblurCommand(a, a.deblur),
 		newTrainCommand(a, a.train),
 		newEvalCommand(a, a.eval),
+		newSynthCommand(a, a.synth),
 		newPrepareCommand(a, a.prepareGoPro, a.prepareCheck),
 		newGPUsCommand(a, a.gpus),
 		newInfoCommand(a, a.info),
