@@ -131,6 +131,22 @@ func TestGradientsAccumulate(t *testing.T) {
 	require.NotZero(t, once[0])
 }
 
+// The scale of Backward is that of all gradients.
+func TestBackwardScales(t *testing.T) {
+	d := openDevice(t)
+	gradient := func(scale float32) []float32 {
+		tape := &Tape{}
+		x := tape.Leaf(tensor.From(d, random(1, 8), 2, 4))
+		tape.Backward(scale, Loss(tensor.Loss{Type: tensor.MSELoss, Weight: 1}, x, tape.Input(tensor.From(d, random(2, 8), 2, 4))), Mean(x))
+		return floats(t, x.Grad())
+	}
+	whole, quarter := gradient(1), gradient(0.25)
+	for i := range whole {
+		require.NotZero(t, whole[i])
+		require.Equal(t, whole[i]/4, quarter[i])
+	}
+}
+
 // A variable that is used twice gets both gradients, also where the tape shares them.
 func TestVariablesUsedTwice(t *testing.T) {
 	d := openDevice(t)

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -38,6 +39,7 @@ type tint struct {
 	params *tensor.Parameters
 	linear *tensor.Linear
 	calls  int
+	seeds  []uint64       // that Loss was given
 	before func(call int) // called before every loss, if set
 }
 
@@ -55,7 +57,8 @@ func (m *tint) LossNames() []string            { return []string{"l_pix"} }
 func (m *tint) Repack()                        { m.linear.Repack() }
 func (m *tint) UsesOracle() bool               { return true }
 
-func (m *tint) Loss(tape *autograd.Tape, lq, gt *tensor.Tensor, _ uint64) []*autograd.Variable {
+func (m *tint) Loss(tape *autograd.Tape, lq, gt *tensor.Tensor, seed uint64) []*autograd.Variable {
+	m.seeds = append(m.seeds, seed)
 	if m.calls++; m.before != nil {
 		m.before(m.calls)
 	}
@@ -183,16 +186,61 @@ func TestRunLeavesTheDeviceAlone(t *testing.T) {
 	o.Train.TotalIter = 90
 	o.Datasets[0].Iters = []int{40, 50}
 	var reads, allocations []uint64
+	var memory []int64
 	model.before = func(int) {
 		s := d.Stats()
 		reads, allocations = append(reads, uint64(s.Reads)), append(allocations, uint64(s.Allocations))
+		memory = append(memory, s.Live+s.Pooled)
 	}
 	require.NoError(t, Run(t.Context(), o))
+	distinct := map[uint64]bool{}
+	for _, seed := range model.seeds {
+		distinct[seed] = true
+	}
+	require.Len(t, distinct, 90, "every iteration draws its own noise")
 	require.Len(t, reads, 90)
 	require.Equal(t, reads[0], reads[89])
 	require.Equal(t, allocations[2], allocations[39], "first phase")
 	require.Equal(t, allocations[42], allocations[89], "second phase")
 	require.Greater(t, allocations[42], allocations[39], "the counter counts")
+
+	// What the first phase needed is given back: the second takes no more than if it were alone.
+	d = openDevice(t)
+	o, model, _ = tintRun(t, d)
+	o.Logger.PrintFreq, o.Logger.SaveCheckpointFreq, o.Val.ValFreq = 100, 100, 0
+	o.Datasets[0].Iters = []int{0, 90}
+	var alone int64
+	model.before = func(int) { s := d.Stats(); alone = s.Live + s.Pooled }
+	require.NoError(t, Run(t.Context(), o))
+	require.LessOrEqual(t, memory[89], alone)
+}
+
+// After a step that is not finite none is made, unless they are to be passed over.
+func TestOptimizerStops(t *testing.T) {
+	d := openDevice(t)
+	for _, stop := range []bool{true, false} {
+		p := tensor.NewParameters(d, []tensor.ParameterSpec{{Name: "net_g.x", Shape: []int{2}, Values: []float32{1, 2}}})
+		a := NewOptimizer(p, OptimOptions{Type: adamW, Betas: [2]float64{0.9, 0.999}, Eps: 1e-8}, 0.01, 0)
+		a.stop = stop
+		gradients := func(v float32) {
+			values := make([]float32, p.Grads.Len())
+			values[0], values[1] = v, 1
+			p.Grads.Set(values)
+		}
+		gradients(float32(math.NaN()))
+		a.Step(1, 0.1)
+		gradients(1)
+		a.Step(2, 0.1)
+		values, err := p.Values.Floats(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, stop, values[0] == 1)
+		count, first, err := a.Skipped(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, map[bool]int{true: 2, false: 1}[stop], count)
+		require.Equal(t, 1, first)
+		a.Release()
+		p.Release()
+	}
 }
 
 // Accumulated batches make the same step as one large one.
