@@ -4,6 +4,7 @@ go 1.26.0
 
 require (
 	github.com/PowerDNS/lmdb-go v1.9.3
+	github.com/agnivade/levenshtein v1.2.1
 	github.com/oliverbestmann/webgpu v1.36.0
 	github.com/spf13/cobra v1.10.2
 	github.com/spf13/pflag v1.0.9

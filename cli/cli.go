@@ -18,6 +18,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/agnivade/levenshtein"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	"golang.org/x/term"
@@ -186,7 +187,7 @@ func arguments(check cobra.PositionalArgs) cobra.PositionalArgs {
 func suggestion(word string, names []string) string {
 	best, least := "", 3
 	for _, name := range names {
-		d := distance(strings.ToLower(word), name)
+		d := levenshtein.ComputeDistance(strings.ToLower(word), name)
 		if strings.HasPrefix(name, word) {
 			d = min(d, 1)
 		}
@@ -198,27 +199,6 @@ func suggestion(word string, names []string) string {
 		return ""
 	}
 	return fmt.Sprintf(": did you mean %s?", best)
-}
-
-// distance is Levenshtein's.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			change := diagonal
-			if a[i] != b[j] {
-				change++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(change, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
 }
 
 // printJSON writes one line.

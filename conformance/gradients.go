@@ -36,7 +36,7 @@ func (o Operator) checkGradients(ctx context.Context, d *tensor.Device, in map[s
 	for _, name := range slices.Sorted(maps.Keys(in)) {
 		diff, err := o.checkGradient(reference, attrs, name, grads[name], arrays(map[string]Tensor{"g": g})["g"])
 		if err == nil {
-			err = diff.Within(GradientTolerance)
+			err = diff.Within(oddGradientTolerance)
 		}
 		if err != nil {
 			return diff, fmt.Errorf("gradient of %s: %w", name, err)

@@ -4,8 +4,9 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
-	"sort"
+	"slices"
 	"strings"
 	"sync"
 
@@ -38,7 +39,7 @@ type Device struct {
 	MostBands int
 
 	mu      sync.Mutex
-	kernels map[string]*wgpu.Kernel
+	kernels map[[2]string][]compiled
 }
 
 // Open opens the adapter that o names.
@@ -47,12 +48,12 @@ func Open(o wgpu.Options) (*Device, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Device{Device: d, kernels: map[string]*wgpu.Kernel{}}, nil
+	return &Device{Device: d, kernels: map[[2]string][]compiled{}}, nil
 }
 
 // DryRun returns a device that only counts; see [wgpu.Device.DryRun].
 func (d *Device) DryRun(budget int64) *Device {
-	return &Device{Device: d.Device.DryRun(budget), kernels: map[string]*wgpu.Kernel{}}
+	return &Device{Device: d.Device.DryRun(budget), kernels: map[[2]string][]compiled{}}
 }
 
 // ShapeError says that an operator was given shapes that do not fit.
@@ -96,28 +97,33 @@ func IsOutOfMemory(err error) bool {
 	return errors.As(err, &memory)
 }
 
-// kernel returns the entry point of a shader, specialised and compiled.
+// compiled is a kernel and what it was specialised with.
+type compiled struct {
+	constants shaders.Constants
+	kernel    *wgpu.Kernel
+}
+
+// kernel returns the entry point of a shader, specialised and compiled. Every
+// dispatch asks, so finding one that is there formats nothing.
 func (d *Device) kernel(name, entry string, c shaders.Constants) *wgpu.Kernel {
-	var key strings.Builder
-	key.WriteString(name + "/" + entry)
-	names := make([]string, 0, len(c))
-	for n := range c {
-		names = append(names, n)
-	}
-	sort.Strings(names)
-	for _, n := range names {
-		fmt.Fprintf(&key, " %s=%v", n, c[n])
-	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if k, ok := d.kernels[key.String()]; ok {
-		return k
+	at := [2]string{name, entry}
+	for _, k := range d.kernels[at] {
+		if maps.Equal(k.constants, c) {
+			return k.kernel
+		}
+	}
+	var label strings.Builder
+	label.WriteString(name + "/" + entry)
+	for _, n := range slices.Sorted(maps.Keys(c)) {
+		fmt.Fprintf(&label, " %s=%v", n, c[n])
 	}
 	p, err := shaders.Load(name, entry, c)
 	if err != nil {
 		panic(err) // a bug in an operator, caught by its first test
 	}
-	spec := wgpu.KernelSpec{Label: key.String(), Code: p.Code, EntryPoint: p.EntryPoint}
+	spec := wgpu.KernelSpec{Label: label.String(), Code: p.Code, EntryPoint: p.EntryPoint}
 	for _, b := range p.Bindings[1:] {
 		spec.Bindings = append(spec.Bindings, []wgpu.Access{wgpu.Uniform, wgpu.Read, wgpu.ReadWrite}[b.Access])
 	}
@@ -125,7 +131,7 @@ func (d *Device) kernel(name, entry string, c shaders.Constants) *wgpu.Kernel {
 	if err != nil {
 		panic(gpuError{err})
 	}
-	d.kernels[key.String()] = k
+	d.kernels[at] = append(d.kernels[at], compiled{maps.Clone(c), k})
 	return k
 }
 

@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/agnivade/levenshtein"
 )
 
 // maxOptionFile bounds what is read of a file that is no option file.
@@ -96,10 +98,13 @@ func nearest(word string, names []string, stem func(string) string) []string {
 		edits int
 	}
 	var found []candidate
+	if len(word) > 100 { // no option is that long, and the time is the product of both lengths
+		return nil
+	}
 	word = strings.ToLower(word)
 	for _, name := range names {
 		s := strings.ToLower(stem(name))
-		edits := levenshtein(word, s)
+		edits := levenshtein.ComputeDistance(word, s)
 		if len(word) > 2 && (strings.HasPrefix(s, word) || strings.HasPrefix(word, s)) {
 			edits = min(edits, 2)
 		}
@@ -113,28 +118,4 @@ func nearest(word string, names []string, stem func(string) string) []string {
 		out = append(out, c.name)
 	}
 	return out
-}
-
-// levenshtein counts the edits from a to b; words that no option has are infinitely far.
-func levenshtein(a, b string) int {
-	if len(a) > 100 {
-		return len(a)
-	}
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			change := diagonal
-			if a[i] != b[j] {
-				change++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(change, row[j]+1, diagonal+1)
-		}
-	}
-	return row[len(b)]
 }
