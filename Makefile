@@ -10,7 +10,11 @@ PHOTO   = conformance/testdata/end_to_end/gopro_tiny_astronaut_101x131.png
 WEIGHTS = conformance/testdata/checkpoints/gopro_tiny
 RESULT  = bin/demo/astronaut_restored.png
 
-.PHONY: help build demo setup test race lint fuzz bench clean
+# Where `make train-default` keeps its data, and how it blurs photos.
+DATA = datasets/small
+BLUR = --strength 2:24 --noise 0:1.5 --jpeg 90:100
+
+.PHONY: help build demo setup test race lint fuzz bench train-default clean
 
 help:
 	@echo 'make demo    set up this machine, build, and restore a sample photo'
@@ -22,6 +26,7 @@ help:
 	@echo 'make lint    gofmt, go vet, staticcheck'
 	@echo 'make fuzz    fuzz the file readers, FUZZTIME=$(FUZZTIME) each'
 	@echo 'make bench   time every operator and whole networks'
+	@echo 'make train-default  train the model that is built in, from photos to hidiff/models (docs/MODEL.md)'
 	@echo 'make clean   remove what was built'
 
 build:
@@ -70,6 +75,17 @@ fuzz:
 
 bench:
 	go run ./cli/hidiff bench
+
+# Every step goes on where it was interrupted. Training takes hours on a GPU, days on a CPU.
+train-default: build
+	trainer/recipe/fetch $(DATA)/photos
+	bin/hidiff synth $(DATA)/photos/train -o $(DATA)/train --seed 100 --crop 192 --per-photo 40 --downscale 1.5:3 --sharp 0.1 $(BLUR)
+	bin/hidiff synth $(DATA)/photos/val -o $(DATA)/val --seed 300 --crop 160 --per-photo 3 --downscale 1:1.5 --sharp 0.1 $(BLUR)
+	bin/hidiff synth $(DATA)/photos/test -o $(DATA)/test --seed 200 --crop 256 --per-photo 6 --downscale 1.5:3 --sharp 0 $(BLUR)
+	bin/hidiff train -opt Small_S1 --auto_resume
+	bin/hidiff train -opt Small_S2 --auto_resume
+	bin/hidiff eval -opt Small --baseline unsharp,richardson-lucy
+	bin/hidiff convert experiments/train_HI_Diff_Small_S2/models -o hidiff/models/small.safetensors --f16 --force
 
 clean:
 	rm -rf bin

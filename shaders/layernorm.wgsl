@@ -44,6 +44,7 @@ const GAMMA: bool = false;      // of affine and its gradient: what there is
 const BETA: bool = false;
 const MODULATED: bool = false;
 const GRADIENT: u32 = 0;        // of 0 gamma, 1 beta, 2 the modulation
+const LANES: u32 = 16;          // of normalize_rows: invocations to a row, 16 or 1
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x: array<vec4f>;
@@ -79,20 +80,27 @@ fn standard(v: vec4f, m: Moments) -> vec4f {
     return select(v, v - m.pivot - m.mean, NORM == 1u) * m.rstd;
 }
 
+// shared_sum adds up the shares of a row's invocations.
+fn shared_sum(share: f32, lane: u32) -> f32 {
+    if (LANES == 1u) { return share; }
+    return row_sum(share, lane);
+}
+
 @compute @workgroup_size(64)
 fn normalize_rows(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
-    let row = number(group) * 4u + lane / 16u;
+    let row = number(group) * (64u / LANES) + lane / LANES;
     let source = params.x0 + min(row, params.rows - 1u) * params.width;
+    let first = lane % LANES;
     var m: Moments;
     if (NORM != 0u) {
         m.pivot = x[source].x;
-        m.mean = row_sum(deviations(source, lane % 16u, 16u, m), lane) / f32(params.channels);
-        m.rstd = inverseSqrt(row_sum(squares(source, lane % 16u, 16u, m), lane) / f32(params.channels) + params.eps);
+        m.mean = shared_sum(deviations(source, first, LANES, m), lane) / f32(params.channels);
+        m.rstd = inverseSqrt(shared_sum(squares(source, first, LANES, m), lane) / f32(params.channels) + params.eps);
     }
     if (row >= params.rows) { return; }
     var own = 0u;
     if (params.each > 0u) { own = row / params.each * params.width; }
-    for (var c = lane % 16u; c < params.width; c += 16u) {
+    for (var c = first; c < params.width; c += LANES) {
         var v = standard(x[source + c], m) * gamma[own + c];
         if (NORM == 1u || SHIFT) { v += beta[own + c]; }
         y[params.y0 + row * params.width + c] = v;

@@ -154,8 +154,9 @@ fn advance(t: ptr<function, Tile>, k: u32, m: mat4x4f) {
 
 @compute @workgroup_size(64)
 fn direct(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
-    var t: Tile;
     let first = (group.x * 64u + lane) * 4u;
+    if (first >= params.rows) { return; } // software Vulkan passes over vectors of lanes that have all returned
+    var t: Tile;
     let panel = group.y;
     start(&t, first, group.z);
     var i = params.w0 + group.z * params.ws + panel * params.k4 * 16u;
@@ -236,8 +237,9 @@ fn window_7(t: ptr<function, Tile>, at: u32, end: u32) {
 
 @compute @workgroup_size(64)
 fn windowed(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
-    var t: Tile;
     let first = (group.x * 64u + lane) * 4u;
+    if (first >= params.rows) { return; }
+    var t: Tile;
     start(&t, first, 0u);
     let end = depth();
     let window = group.y / params.per_window;

@@ -1,6 +1,9 @@
 package tensor
 
-import "hidiff/shaders"
+import (
+	"hidiff/shaders"
+	"hidiff/wgpu"
+)
 
 // LayerNorm normalises x [..., C] over its last axis; gamma and beta have C
 // values, and beta is nil if kind is BiasFree. Where a linear map follows, fold
@@ -15,16 +18,27 @@ func LayerNorm(x *Tensor, kind Norm, gamma, beta *Parameter) *Tensor {
 	} else {
 		beta = gamma
 	}
-	kernel := x.d.kernel("layernorm", "normalize_rows", shaders.Constants{"NORM": int(kind)})
 	return eachRows(newLike(x, 1, x.shape), func(_ band, y *Tensor, in []*Tensor) {
 		xv, x0 := in[0].view()
 		yv, y0 := y.view()
+		kernel, groups := x.d.normalizeRows(y, shaders.Constants{"NORM": int(kind)})
 		x.d.run(call{
 			kernel: kernel,
 			params: []any{y.rows(), c, y.width() / 4, x0, y0, float32(LayerNormEps)},
 			views:  views(xv, gamma.whole(), beta.whole(), yv),
-			groups: spread(ceilDiv(y.rows(), 4)),
+			groups: groups,
 			work:   8 * float64(y.Len()),
 		})
 	}, x)
+}
+
+// normalizeRows is the kernel that writes y, and its workgroups. Many short
+// rows take an invocation each; else sixteen share one.
+func (d *Device) normalizeRows(y *Tensor, constants shaders.Constants) (*wgpu.Kernel, [3]int) {
+	lanes := 16
+	if y.width() <= 4*lanes && y.rows() >= 1024 {
+		lanes = 1
+	}
+	constants["LANES"] = lanes
+	return d.kernel("layernorm", "normalize_rows", constants), spread(ceilDiv(y.rows(), 64/lanes))
 }

@@ -20,11 +20,12 @@ func (s LinearSpec) prologue(x *Tensor, image int) *Tensor {
 	y := New(d, x.shape...)
 	scale, shift, sets := s.affine(x, image)
 	xv, x0 := x.view()
+	kernel, groups := d.normalizeRows(y, shaders.Constants{"NORM": int(s.Norm), "SHIFT": s.Beta != nil || s.Modulation != nil})
 	d.run(call{
-		kernel: d.kernel("layernorm", "normalize_rows", shaders.Constants{"NORM": int(s.Norm), "SHIFT": s.Beta != nil || s.Modulation != nil}),
+		kernel: kernel,
 		params: []any{x.rows(), s.In, c, x0, 0, float32(LayerNormEps), x.rows() / sets},
 		views:  views(xv, scale.whole(), shift.whole(), y.whole()),
-		groups: spread(ceilDiv(x.rows(), 4)),
+		groups: groups,
 		work:   8 * float64(x.Len()),
 	})
 	scale.Release()

@@ -122,6 +122,9 @@ func (d *Dataset) Len() int { return len(d.pairs) }
 // Name returns the name of pair i, as in [Pair].
 func (d *Dataset) Name(i int) string { return d.pairs[i].name }
 
+// LQFile returns the path of pair i's blurry photo below its root, with slashes; in an LMDB its key.
+func (d *Dataset) LQFile(i int) string { return d.pairs[i].lq }
+
 // Pair reads pair i. Errors name the file.
 func (d *Dataset) Pair(i int) (Pair, error) { return d.read(i, &encoded{}) }
 

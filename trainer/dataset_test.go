@@ -110,7 +110,9 @@ func TestSubfoldersTemplatesAndExtensions(t *testing.T) {
 	require.NoError(t, os.Rename(filepath.Join(root, "gt/b"), filepath.Join(root, "moved")))
 	require.NoError(t, os.Symlink("../moved", filepath.Join(root, "gt/b")))
 	require.NoError(t, os.Symlink("..", filepath.Join(root, "gt/a.b/round"))) // must not be followed for ever
-	require.Equal(t, []string{"a.b/1.5", "b/x", "top"}, pairNames(openDataset(t, o)))
+	d := openDataset(t, o)
+	require.Equal(t, []string{"a.b/1.5", "b/x", "top"}, pairNames(d))
+	require.Equal(t, []string{"a.b/1.5_blur.tif", "b/x_blur.PNG", "top_blur.png"}, []string{d.LQFile(0), d.LQFile(1), d.LQFile(2)})
 }
 
 func TestMetaInfoFile(t *testing.T) {

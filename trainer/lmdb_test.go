@@ -67,7 +67,9 @@ func TestLMDBGivesWhatFoldersGive(t *testing.T) {
 func TestLMDBBesideAFolder(t *testing.T) {
 	o := writePairs(t, 3, 4, 4)
 	o.DatarootLQ, o.FilenameTmpl = writeLMDB(t, o.DatarootLQ, " v1.5"), "{} v1.5"
-	p, err := openDataset(t, o).Pair(2)
+	d := openDataset(t, o)
+	require.Equal(t, "photo2 v1.5", d.LQFile(2), "its key")
+	p, err := d.Pair(2)
 	require.NoError(t, err)
 	require.Equal(t, coordinates(4, 4, 4).Pix, p.LQ.Pix)
 	require.Equal(t, coordinates(4, 4, 5).Pix, p.GT.Pix)

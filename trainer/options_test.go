@@ -2,6 +2,7 @@ package trainer
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -126,8 +127,12 @@ func TestLoadQuirks(t *testing.T) {
 func TestPresetsAreTheReleasedFiles(t *testing.T) {
 	require.Equal(t, []string{
 		"GoPro", "GoPro_S1", "GoPro_S2", "RealBlur_J", "RealBlur_J_S1", "RealBlur_J_S2", "RealBlur_R", "RealBlur_R_S1", "RealBlur_R_S2",
+		"Small", "Small_S1", "Small_S2",
 	}, Presets())
 	for _, name := range Presets() {
+		if strings.HasPrefix(name, "Small") {
+			continue
+		}
 		preset, err := Load(name, nil)
 		require.NoError(t, err)
 		require.Equal(t, name, preset.File)
@@ -145,6 +150,36 @@ func TestPresetsAreTheReleasedFiles(t *testing.T) {
 		}
 		require.Equal(t, anywhere(released), anywhere(preset), name)
 	}
+}
+
+// The three files of the model that comes with hidiff describe one model, and find each other's files.
+func TestSmallPresets(t *testing.T) {
+	s1, err := Load("Small_S1", nil)
+	require.NoError(t, err)
+	s2, err := Load("Small_S2", nil)
+	require.NoError(t, err)
+	test, err := Load("Small", nil)
+	require.NoError(t, err)
+	decoded := func(s NetworkSection) (v map[string]any) {
+		require.NoError(t, s.Decode(&v))
+		return v
+	}
+	for _, o := range []*Options{s1, test} {
+		require.Empty(t, o.Warnings)
+		require.Equal(t, decoded(s2.NetworkG), decoded(o.NetworkG))
+		require.Equal(t, decoded(s2.NetworkLE), decoded(o.NetworkLE))
+	}
+	require.Empty(t, s2.Warnings)
+	require.Equal(t, decoded(s2.NetworkLEDM), decoded(test.NetworkLEDM))
+	require.Equal(t, decoded(s2.NetworkD), decoded(test.NetworkD))
+	require.Equal(t, decoded(s2.Diffusion), decoded(test.Diffusion))
+	for _, net := range []string{"net_g", "net_le"} {
+		require.Equal(t, fmt.Sprintf("experiments/%s/models/%s_%d.pth", s1.Name, net, s1.Train.TotalIter), s2.Path.Pretrained(net).File)
+	}
+	for _, net := range []string{"net_g", "net_le_dm", "net_d"} {
+		require.Equal(t, fmt.Sprintf("experiments/%s/models/%s_%d.pth", s2.Name, net, s2.Train.TotalIter), test.Path.Pretrained(net).File)
+	}
+	require.Equal(t, s1.Dataset("train").DatarootGT, s2.Dataset("train").DatarootGT)
 }
 
 func TestYAMLLoadsBack(t *testing.T) {

@@ -9,7 +9,8 @@ import (
 var presets embed.FS
 
 // Presets lists the option files that come with the program, by name: those that HI-Diff was
-// trained (GoPro_S1, …) and tested with (GoPro, RealBlur_J, RealBlur_R).
+// trained (GoPro_S1, …) and tested with (GoPro, RealBlur_J, RealBlur_R), and those of the model
+// that comes with hidiff (Small_S1, Small_S2, Small).
 func Presets() []string {
 	entries, err := presets.ReadDir("presets")
 	if err != nil {

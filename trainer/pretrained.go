@@ -64,8 +64,19 @@ func newestOf(folder, net string) string {
 func nearby(experiments, net string) string {
 	files, err := filepath.Glob(filepath.Join(experiments, "*", "models", net+"_*.pth"))
 	if err != nil || len(files) == 0 {
-		return fmt.Sprintf(", and no %s is in %s: train stage one first, or say where its files are", net, experiments)
+		return fmt.Sprintf(", and no %s is in %s: train %s first, or say where its files are", net, experiments, trainedIn(net))
 	}
 	slices.Sort(files)
 	return fmt.Sprintf("; there are %s", strings.Join(files[:min(len(files), 5)], ", "))
+}
+
+// trainedIn is the stage that makes a network; both make a net_g.
+func trainedIn(net string) string {
+	switch net {
+	case "net_le":
+		return "stage one"
+	case "net_le_dm", "net_d":
+		return "stage two"
+	}
+	return "it"
 }
