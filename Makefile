@@ -79,7 +79,7 @@ bench:
 # Every step goes on where it was interrupted. Training takes hours on a GPU, days on a CPU.
 train-default: build
 	trainer/recipe/fetch $(DATA)/photos
-	bin/hidiff synth $(DATA)/photos/train -o $(DATA)/train --seed 100 --crop 192 --per-photo 40 --downscale 1.5:3 --sharp 0.1 $(BLUR)
+	bin/hidiff synth $(DATA)/photos/train -o $(DATA)/train --seed 100 --crop 192 --per-photo 100 --downscale 1.5:3 --sharp 0.1 $(BLUR)
 	bin/hidiff synth $(DATA)/photos/val -o $(DATA)/val --seed 300 --crop 160 --per-photo 3 --downscale 1:1.5 --sharp 0.1 $(BLUR)
 	bin/hidiff synth $(DATA)/photos/test -o $(DATA)/test --seed 200 --crop 256 --per-photo 6 --downscale 1.5:3 --sharp 0 $(BLUR)
 	bin/hidiff train -opt Small_S1 --auto_resume

@@ -53,7 +53,9 @@ var configurations = []struct {
 	{"dim 2", hidiff.GoPro, func(c *hidiff.Config) {
 		c.G.Dim, c.G.Heads, c.G.FFNExpansionFactor = 2, [4]int{1, 4, 4, 16}, 0.5
 	}, photoSize{1, 24, 16}},
-	{"dim 10", hidiff.RealBlur, func(c *hidiff.Config) { c.G.Dim, c.G.Heads = 10, [4]int{1, 4, 4, 5} }, photoSize{3, 8, 40}},
+	{"dim 10, no refinement", hidiff.RealBlur, func(c *hidiff.Config) {
+		c.G.Dim, c.G.Heads, c.G.NumRefinementBlocks = 10, [4]int{1, 4, 4, 5}, 0
+	}, photoSize{3, 8, 40}},
 	{"encoders and denoisers crossed", hidiff.GoPro, func(c *hidiff.Config) {
 		c.LE.Type, c.LE.BlockNum = hidiff.LatentEncoderLReLU, 2
 		c.Diffusion.Schedule, c.Diffusion.LinearStart, c.Diffusion.LinearEnd = "warmup50", 0.05, 0.6

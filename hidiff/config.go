@@ -260,7 +260,7 @@ func (c TransformerConfig) Validate() error {
 			p.addf("heads[%d] is %d: it must divide the %d channels of level %d", i, heads, channels, i+1)
 		}
 	}
-	p.between("num_refinement_blocks", c.NumRefinementBlocks, 1, maxBlocks)
+	p.between("num_refinement_blocks", c.NumRefinementBlocks, 0, maxBlocks)
 	p.factor("ffn_expansion_factor", c.FFNExpansionFactor, c.Dim)
 	if c.LayerNormType != WithBias && c.LayerNormType != BiasFree {
 		p.addf("LayerNorm_type is %q: it must be %s or %s", c.LayerNormType, WithBias, BiasFree)

@@ -43,6 +43,7 @@ func TestRecognizeVariants(t *testing.T) {
 		"group 6":             func(c *hidiff.TransformerConfig) { c.Group = 6 },
 		"heads":               func(c *hidiff.TransformerConfig) { c.Heads = [4]int{8, 4, 2, 1} },
 		"blocks":              func(c *hidiff.TransformerConfig) { c.NumBlocks, c.NumRefinementBlocks = [4]int{2, 12, 1, 3}, 7 },
+		"no refinement":       func(c *hidiff.TransformerConfig) { c.NumRefinementBlocks = 0 },
 		"factor 3":            func(c *hidiff.TransformerConfig) { c.FFNExpansionFactor = 3 },
 		"factor 1.5":          func(c *hidiff.TransformerConfig) { c.FFNExpansionFactor = 1.5 },
 		"factor 2.7, dim 128": func(c *hidiff.TransformerConfig) { c.FFNExpansionFactor, c.Dim = 2.7, 128 },
