@@ -230,6 +230,7 @@ fn total(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) l
 // stored returns where channel c is stored. Dividing by loop: software Vulkan
 // divides lane by lane.
 fn stored(c: u32, part: u32, padded: u32) -> u32 {
+    if (part == padded) { return c; }
     var rest = c;
     var at = 0u;
     while (rest >= part) {
