@@ -145,6 +145,7 @@ func newRootCommand(a *app) *cobra.Command {
 		newGPUsCommand(a, a.gpus),
 		newInfoCommand(a, a.info),
 		newConvertCommand(a, a.convert),
+		newModelsCommand(a, a.models, a.pull),
 		newDoctorCommand(a, a.doctor),
 		newBenchCommand(a, a.bench),
 		newVersionCommand(a, a.version),

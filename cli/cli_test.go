@@ -55,9 +55,12 @@ func TestConvertOptions(t *testing.T) {
 		got = o
 		return nil
 	})
-	command.SetArgs(strings.Fields("a.pth b.pth -o c.safetensors --f16 --param-key params_ema --force"))
+	command.SetArgs(strings.Fields("a.pth b.pth -o c.safetensors --f16 --param-key params_ema --force --metadata a=b=c,d --metadata e="))
 	require.NoError(t, command.Execute())
-	require.Equal(t, &convertOptions{Weights: []string{"a.pth", "b.pth"}, Output: "c.safetensors", F16: true, ParamKey: "params_ema", Force: true}, got)
+	require.Equal(t, &convertOptions{
+		Weights: []string{"a.pth", "b.pth"}, Output: "c.safetensors", F16: true, ParamKey: "params_ema", Force: true,
+		Metadata: map[string]string{"a": "b=c,d", "e": ""},
+	}, got)
 }
 
 func TestByteSize(t *testing.T) {
@@ -83,7 +86,6 @@ func TestUsage(t *testing.T) {
 		{"deblr", `there is no command "deblr": did you mean deblur?`},
 		{"frobnicate", `there is no command "frobnicate"`},
 		{"deblur", "no photo to deblur"},
-		{"deblur a.jpg", "no weights: name them with -m"},
 		{"deblur a.jpg --stirp", "there is no option --stirp: did you mean --strip?"},
 		{"deblur a.jpg -q", "unknown shorthand flag: 'q'"},
 		{"deblur a.jpg -s 2", "unknown shorthand flag: 's'"},
@@ -103,10 +105,15 @@ func TestUsage(t *testing.T) {
 		{"deblur [ -m x", "[ is no valid pattern"},
 		{"deblur a.jpg b.jpg -o - -m x", "2 photos cannot go into one output"},
 		{"gpus x", `unknown command "x" for "hidiff gpus"`},
-		{"info", "no weights"},
 		{"convert", "no weights to convert"},
 		{"convert a.pth", "no file to write"},
 		{"convert a.pth -o b.pth", "-o b.pth must end in .safetensors"},
+		{"convert a.pth -o b.safetensors --metadata x", "--metadata x must be key=value"},
+		{"convert a.pth -o b.safetensors --metadata =x", "--metadata =x must be key=value"},
+		{"convert a.pth -o b.safetensors --metadata hidiff.config={}", "--metadata hidiff.config={} must be key=value, and set no hidiff.config"},
+		{"models pul", `there is no command "pul" in models: did you mean pull?`},
+		{"models pull", "give one address"},
+		{"models pull https://a/b.pth", "--sha256 is missing"},
 		{"man", "accepts 1 arg(s), received 0"},
 	} {
 		t.Run(c.args, func(t *testing.T) {

@@ -63,7 +63,7 @@ func newDeblurCommand(a *app, run func(context.Context, *deblurOptions) error) *
 	var inputs []string
 	var format string
 	c := &cobra.Command{
-		Use:     "deblur [-i] IN... [-o OUT] -m WEIGHTS",
+		Use:     "deblur [-i] IN... [-o OUT] [-m MODEL]",
 		Short:   "Deblur photos",
 		Long:    deblurLong,
 		Example: deblurExample,
@@ -87,7 +87,7 @@ func newDeblurCommand(a *app, run func(context.Context, *deblurOptions) error) *
 	f := c.Flags()
 	f.StringArrayVarP(&inputs, "input", "i", nil, "photo, folder, pattern or -; may be repeated, and given without -i")
 	f.StringVarP(&o.Output, "output", "o", "", "file, folder, or - for standard output (default: beside the input)")
-	f.StringArrayVarP(&o.Weights, "model", "m", nil, "weights: "+weightsHelp+" (default: $HIDIFF_MODEL)")
+	f.StringArrayVarP(&o.Weights, "model", "m", nil, "weights: "+weightsHelp+" (default: $HIDIFF_MODEL, else the built-in)")
 	addGPUFlag(c, &o.GPU)
 	f.IntVarP(&o.Tile, "tile", "t", 0, "pixels of a tile, at least 64; 0 is the whole photo, exactly")
 	f.IntVar(&o.TileOverlap, "tile-overlap", 0, "pixels that tiles overlap by (default: an eighth of a tile)")
@@ -127,18 +127,11 @@ func (o *deblurOptions) validate() error {
 
 // deblur does everything that can fail cheaply before the first GPU work.
 func (a *app) deblur(ctx context.Context, o *deblurOptions) error {
-	weights := o.Weights
-	if len(weights) == 0 {
-		var err error
-		if weights, err = defaultModel(); err != nil {
-			return err
-		}
-	}
 	jobs, err := o.jobs()
 	if err != nil {
 		return err
 	}
-	w, err := hidiff.LoadWeights(weights...)
+	w, err := loadModel(hidiff.LoadOptions{}, o.Weights)
 	if err != nil {
 		return err
 	}

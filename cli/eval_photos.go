@@ -134,7 +134,7 @@ func (s evalPhotos) Photos(i int) (p eval.Photos, err error) {
 		if err != nil {
 			return p, err
 		}
-		p.Input, p.Target = pair.LQ, pair.GT
+		p.File, p.Input, p.Target = s.input.LQFile(i), pair.LQ, pair.GT
 	}
 	return p, nil
 }

@@ -42,41 +42,20 @@ func (e *evalEngine) Restore(_ context.Context, p *photo.Photo, o hidiff.Restore
 	return &q, nil
 }
 
-// runEval runs eval on an engine; nil is one that must not be opened, openModel's a real one.
+// runEval runs eval on an engine; nil is one that must not be opened.
 func runEval(t *testing.T, ctx context.Context, engine *evalEngine, args ...string) result {
 	t.Helper()
-	return runEvalOn(ctx, func(*hidiff.Weights, hidiff.Options) (restorer, error) {
+	var stdout, stderr bytes.Buffer
+	a := &app{stdin: &bytes.Buffer{}, stdout: &stdout, stderr: &messages{w: &stderr}}
+	a.open = func(*hidiff.Weights, hidiff.Options) (restorer, error) {
 		if engine == nil {
 			t.Error("the GPU was opened")
 			return &evalEngine{}, nil
 		}
 		return engine, nil
-	}, args...)
-}
-
-func runEvalOn(ctx context.Context, open func(*hidiff.Weights, hidiff.Options) (restorer, error), args ...string) (r result) {
-	var stdout, stderr bytes.Buffer
-	a := &app{stdin: &bytes.Buffer{}, stdout: &stdout, stderr: &messages{w: &stderr}, open: open}
-	c := newEvalCommand(a, a.eval)
-	c.SilenceErrors, c.SilenceUsage = true, true
-	c.SetFlagErrorFunc(flagError)
-	c.SetArgs(longOpt(args))
-	c.SetOut(&stdout)
-	err := c.ExecuteContext(ctx)
-	var usage *usageError
-	switch {
-	case errors.As(err, &usage):
-		r.code = exitUsage
-	case err != nil && ctx.Err() != nil && errors.Is(err, ctx.Err()):
-		r.code = exitInterrupted
-	case err != nil:
-		r.code = exitFailed
 	}
-	if err != nil && !errors.Is(err, errReported) {
-		fmt.Fprintf(&stderr, "hidiff: %v\n", err)
-	}
-	r.stdout, r.stderr = stdout.String(), stderr.String()
-	return r
+	code := a.execute(ctx, append([]string{"eval"}, args...))
+	return result{code, stdout.String(), stderr.String()}
 }
 
 // testSet is a folder Shots/test with four pairs, in input and target, in which a test works.
@@ -117,7 +96,7 @@ func TestEvalFolders(t *testing.T) {
 	engine := &evalEngine{}
 	got := runEval(t, t.Context(), engine, folders("-m", tiny, "--seed", "3", "--protocol", "matlab,basicsr", "--protocol", "matlab")...)
 	require.Equal(t, exitOK, got.code, got.stderr)
-	require.ElementsMatch(t, []string{"0", "1", "2", "3"}, engine.names)
+	require.ElementsMatch(t, []string{"0.png", "1.png", "2.png", "3.png"}, engine.names)
 	require.Equal(t, []uint64{3, 3, 3, 3}, engine.seeds)
 	require.Contains(t, got.stdout, "weights 2ac1bf8842d9d83a\n")
 	require.Regexp(t, `Shots +scored +PSNR .*\nmatlab +4 of 4 +\d+\.\d{3} +0\.\d{4} +\d+\.\d{3} +0\.\d{4} +– +\d+\.\d\d\nbasicsr +4 of 4 `, got.stdout)
@@ -274,11 +253,11 @@ func TestEvalWeights(t *testing.T) {
 		require.Equal(t, exitFailed, got.code, c.force)
 		require.Contains(t, got.stderr, c.want)
 	}
-	t.Setenv("HIDIFF_MODEL", "")
+	t.Setenv("HIDIFF_MODEL", "nobody")
 	none := []string{"path:pretrain_network_g=~", "path:pretrain_network_le_dm=~", "path:pretrain_network_d=~"}
 	got := try(nil, none...)
-	require.Equal(t, exitUsage, got.code)
-	require.Contains(t, got.stderr, "no weights: name them with -m")
+	require.Equal(t, exitFailed, got.code)
+	require.Contains(t, got.stderr, `no model "nobody"`)
 	t.Setenv("HIDIFF_MODEL", tiny)
 	require.Equal(t, exitOK, try(&evalEngine{}, none...).code)
 
@@ -295,17 +274,26 @@ func TestEvalBadInput(t *testing.T) {
 		args   []string
 		want   []string
 	}{
-		"no folder":       {nil, []string{"--input", "nowhere", "--target", "Shots/test/target", "-m", tiny}, []string{"--input: there is no folder nowhere"}},
-		"empty folder":    {func(t *testing.T) { require.NoError(t, os.Mkdir("empty", 0o777)) }, []string{"--input", "empty", "--target", "Shots/test/target", "-m", tiny}, []string{"--input: the folder empty holds no photo"}},
-		"no target":       {nil, []string{"--input", "Shots/test/input", "--target", "nowhere", "-m", tiny}, []string{"--target: there is no folder nowhere"}},
-		"missing input":   {func(t *testing.T) { require.NoError(t, os.Remove("Shots/test/input/2.png")) }, folders("-m", tiny), []string{"--input Shots/test/input lacks 1 of 4 photos", ": 2"}},
-		"missing target":  {func(t *testing.T) { require.NoError(t, os.Remove("Shots/test/target/2.png")) }, folders("-m", tiny), []string{"--input Shots/test/input holds 1 photos without a partner in --target", ": 2"}},
-		"missing result":  {func(t *testing.T) { writePhoto(t, "r/1_x.png", picture(64, 64)) }, folders("--results", "r"), []string{"--results r lacks"}},
-		"no results":      {nil, folders("--results", "nowhere"), []string{"--results: there is no folder nowhere"}},
-		"size":            {func(t *testing.T) { writePhoto(t, "Shots/test/input/2.png", picture(64, 63)) }, folders("-m", tiny), []string{"Shots/test/input/2.png is 64×63 pixels, but its partner Shots/test/target/2.png is 64×64"}},
-		"missing dataset": {func(t *testing.T) { require.NoError(t, os.RemoveAll("other")) }, []string{"-opt", "test.yml"}, []string{"dataset RealBlur_J: dataroot_lq: there is no folder other/input", "--dataset chooses others"}},
-		"weights":         {nil, folders("-m", "nowhere.pth"), []string{"nowhere.pth: no such file"}},
-		"no options":      {nil, []string{"-opt", "tset.yml"}, []string{"there is no option file or preset tset.yml"}},
+		"no folder":     {nil, []string{"--input", "nowhere", "--target", "Shots/test/target", "-m", tiny}, []string{"--input: there is no folder nowhere"}},
+		"empty folder":  {func(t *testing.T) { require.NoError(t, os.Mkdir("empty", 0o777)) }, []string{"--input", "empty", "--target", "Shots/test/target", "-m", tiny}, []string{"--input: the folder empty holds no photo"}},
+		"empty target":  {func(t *testing.T) { require.NoError(t, os.Mkdir("empty", 0o777)) }, []string{"--input", "Shots/test/input", "--target", "empty", "-m", tiny}, []string{"--target: the folder empty holds no photo"}},
+		"empty results": {func(t *testing.T) { require.NoError(t, os.Mkdir("empty", 0o777)) }, folders("--results", "empty"), []string{"--results: the folder empty holds no photo"}},
+		"result of another size": {func(t *testing.T) {
+			for i := range 4 {
+				writePhoto(t, fmt.Sprintf("r/%d.png", i), picture(64, 64-i/3))
+			}
+		}, folders("--results", "r"), []string{"1 of 4 pairs", "r/3.png is 64×63 pixels, but its partner Shots/test/target/3.png is 64×64"}},
+		"oracle without net_le": {nil, folders("--prior", "oracle", "-m", filepath.Join(tiny, "gopro_tiny_net_g.pth"), "-m", filepath.Join(tiny, "gopro_tiny_net_d.pth")), []string{"weights lack net_le: the prior oracle needs net_g and net_le, and given were: net_g"}},
+		"sampled without net_d": {nil, folders("-m", filepath.Join(tiny, "gopro_tiny_net_g.pth"), "-m", filepath.Join(tiny, "gopro_tiny_net_le.pth")), []string{"weights lack net_le_dm, net_d: deblurring needs net_g, net_le_dm and net_d"}},
+		"no target":             {nil, []string{"--input", "Shots/test/input", "--target", "nowhere", "-m", tiny}, []string{"--target: there is no folder nowhere"}},
+		"missing input":         {func(t *testing.T) { require.NoError(t, os.Remove("Shots/test/input/2.png")) }, folders("-m", tiny), []string{"--input Shots/test/input lacks 1 of 4 photos", ": 2"}},
+		"missing target":        {func(t *testing.T) { require.NoError(t, os.Remove("Shots/test/target/2.png")) }, folders("-m", tiny), []string{"--input Shots/test/input holds 1 photos without a partner in --target", ": 2"}},
+		"missing result":        {func(t *testing.T) { writePhoto(t, "r/1_x.png", picture(64, 64)) }, folders("--results", "r"), []string{"--results r lacks"}},
+		"no results":            {nil, folders("--results", "nowhere"), []string{"--results: there is no folder nowhere"}},
+		"size":                  {func(t *testing.T) { writePhoto(t, "Shots/test/input/2.png", picture(64, 63)) }, folders("-m", tiny), []string{"Shots/test/input/2.png is 64×63 pixels, but its partner Shots/test/target/2.png is 64×64"}},
+		"missing dataset":       {func(t *testing.T) { require.NoError(t, os.RemoveAll("other")) }, []string{"-opt", "test.yml"}, []string{"dataset RealBlur_J: dataroot_lq: there is no folder other/input", "--dataset chooses others"}},
+		"weights":               {nil, folders("-m", "nowhere.pth"), []string{"nowhere.pth: no such file"}},
+		"no options":            {nil, []string{"-opt", "tset.yml"}, []string{"there is no option file or preset tset.yml"}},
 		"nothing to test": {func(t *testing.T) {
 			writeText(t, "test.yml", strings.NewReplacer("test_1", "train", "  test_2", "#").Replace(fmt.Sprintf(testOptions, "")))
 		}, []string{"-opt", "test.yml", "--force_yml", "datasets:train:batch_size_per_gpu=1", "--force_yml", "datasets:train:gt_size=64"}, []string{"test.yml has no dataset to test"}},
@@ -337,7 +325,7 @@ func TestEvalGoesOn(t *testing.T) {
 	}
 	writeText(t, "Shots/test/target/broken.png", "this is no photo")
 	engine := &evalEngine{fail: func(name string, _ uint64) error {
-		if name == "tired" {
+		if name == "tired.png" {
 			return errors.New("the GPU is tired")
 		}
 		return nil
@@ -385,7 +373,7 @@ func TestEvalSkipExisting(t *testing.T) {
 	again := append(slices.Clone(args), "--skip-existing")
 	tired := errors.New("tired")
 	first := &evalEngine{fail: func(name string, _ uint64) error {
-		if name == "2" {
+		if name == "2.png" {
 			return tired
 		}
 		return nil
@@ -394,7 +382,7 @@ func TestEvalSkipExisting(t *testing.T) {
 	second := &evalEngine{}
 	got := runEval(t, t.Context(), second, again...)
 	require.Equal(t, exitOK, got.code, got.stderr)
-	require.Equal(t, []string{"2"}, second.names)
+	require.Equal(t, []string{"2.png"}, second.names)
 	got = runEval(t, t.Context(), nil, again...) // nothing left: no GPU
 	require.Equal(t, exitOK, got.code, got.stderr)
 	require.Regexp(t, `basicsr +4 of 4 `, got.stdout)
@@ -471,7 +459,12 @@ func TestEvalUsage(t *testing.T) {
 		"--results a --target b -m c":                             "--results scores what is there",
 		"--results a --target b --skip-existing":                  "--results scores what is there",
 		"--results a --target b --seeds 5":                        "--results scores what is there",
-		"--input Shots/test/input --target Shots/test/target":     "no weights: name them with -m",
+		"--results a --target b --prior zero":                     "--results scores what is there",
+		"--input a --target b --prior best":                       "--prior best must be sampled, zero or oracle",
+		"--input a --target b --prior zero --seed 1":              "--prior zero starts from no noise: leave out --seed and --seeds",
+		"--input a --target b --prior oracle --seeds 2":           "--prior oracle starts from no noise",
+		"--input a --target b --baseline wiener":                  "--baseline: wiener is no classical method: it must be unsharp or richardson-lucy",
+		"--results a --target b --baseline unsharp":               "--baseline sharpens the blurry photos: name their folder with --input",
 		"-opt test.yml --dataset GoPor":                           "--dataset GoPor is not in test.yml: it has GoPro, RealBlur_J",
 		"--input a --target b --protcol basicsr":                  "there is no option --protcol: did you mean --protocol?",
 		"--input Shots/test/input --target Shots/test/target xyz": "unknown command",
@@ -511,7 +504,7 @@ func TestDeviceEval(t *testing.T) {
 			writePhoto(t, fmt.Sprintf("Shots/test/%s/%d.png", root, i), p)
 		}
 	}
-	got := runEvalOn(t.Context(), openModel, "-opt", "test.yml", "--seeds", "2", "--dataset", "GoPro", "--protocol", "basicsr,matlab,realblur")
+	got := run(t.Context(), nil, "eval", "-opt", "test.yml", "--seeds", "2", "--dataset", "GoPro", "--protocol", "basicsr,matlab,realblur")
 	if got.code == exitFailed { // these weights are random: their results may be beyond alignment
 		require.Contains(t, got.stderr, "cannot be aligned")
 	}
@@ -522,7 +515,7 @@ func TestDeviceEval(t *testing.T) {
 	require.Len(t, e.Datasets[0].Images[1].Scores[eval.Matlab].PSNR, 2)
 	require.FileExists(t, "results/test_tiny/report/index.html")
 
-	again := runEvalOn(t.Context(), openModel, "-opt", "test.yml", "--seeds", "2", "--dataset", "GoPro", "--protocol", "basicsr", "--name", "again")
+	again := run(t.Context(), nil, "eval", "-opt", "test.yml", "--seeds", "2", "--dataset", "GoPro", "--protocol", "basicsr", "--name", "again")
 	require.Equal(t, exitOK, again.code, again.stderr)
 	for i, m := range readScores(t, "again").Datasets[0].Images {
 		require.Equal(t, e.Datasets[0].Images[i].Scores[eval.BasicSR], m.Scores[eval.BasicSR], "the same bits again")

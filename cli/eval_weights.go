@@ -11,34 +11,31 @@ import (
 	"hidiff/trainer"
 )
 
-// loadWeights takes the weights that -m names, or the option file, or $HIDIFF_MODEL.
+// loadWeights takes the weights that -m names, or the option file, or the default.
 func (e *evaluation) loadWeights() (*hidiff.Weights, error) {
-	paths, load := e.Weights, hidiff.LoadOptions{}
+	paths, load := e.Weights, hidiff.LoadOptions{Prior: e.Prior}
 	if len(paths) == 0 && e.options != nil {
 		var err error
 		if paths, load.ParamKey, err = e.pretrained(); err != nil {
 			return nil, err
 		}
 	}
-	if len(paths) == 0 {
-		var err error
-		if paths, err = defaultModel(); err != nil {
-			return nil, err
-		}
-	}
-	w, err := load.LoadWeights(paths...)
+	w, err := loadModel(load, paths)
 	if err != nil {
 		return nil, err
 	}
 	if err := e.configure(w); err != nil {
 		return nil, err
 	}
-	diffusion, err := json.Marshal(w.Config.Diffusion)
-	if err != nil {
-		return nil, err
-	}
 	e.result.Restoring = map[string]string{
-		"weights": w.Hash(), "diffusion_schedule": string(diffusion), "seed": fmt.Sprint(e.Seed), "self-ensemble": yes(e.Ensemble),
+		"weights": w.Hash(e.Prior.Networks()...), "prior": string(e.Prior), "self-ensemble": yes(e.Ensemble),
+	}
+	if e.sampled() {
+		diffusion, err := json.Marshal(w.Config.Diffusion)
+		if err != nil {
+			return nil, err
+		}
+		e.result.Restoring["diffusion_schedule"], e.result.Restoring["seed"] = string(diffusion), fmt.Sprint(e.Seed)
 	}
 	e.result.Weights = map[string]string{}
 	for net, source := range w.Sources {
@@ -61,12 +58,13 @@ func trainedOn(c hidiff.Config) string {
 
 // pretrained finds the networks that the option file names, if it names any.
 func (e *evaluation) pretrained() (paths []string, paramKey string, err error) {
-	if e.options.ModelType == trainer.HIDiffS1 {
-		return nil, "", fmt.Errorf("%s is of stage one, which sees the sharp photos: evaluate stage two", e.Options)
+	if e.options.ModelType == trainer.HIDiffS1 && e.sampled() {
+		return nil, "", fmt.Errorf("%s is of stage one, which sees the sharp photos: evaluate stage two, or --prior oracle", e.Options)
 	}
 	keys := map[string]bool{}
 	var missing []string
-	for _, net := range []string{"net_g", "net_le_dm", "net_d"} {
+	for _, network := range e.Prior.Networks() {
+		net := string(network)
 		option := "path.pretrain_network_" + strings.TrimPrefix(net, "net_")
 		from := e.options.Path.Pretrained(net)
 		if from.File == "" {
@@ -86,7 +84,11 @@ func (e *evaluation) pretrained() (paths []string, paramKey string, err error) {
 	case len(paths) == 0:
 		return nil, "", nil
 	case missing != nil:
-		return nil, "", fmt.Errorf("%s lacks %s: deblurring needs all three networks; or name the weights with -m", e.Options, strings.Join(missing, ", "))
+		needs := "deblurring needs all three networks"
+		if !e.sampled() {
+			needs = fmt.Sprintf("--prior %s needs %d networks", e.Prior, len(e.Prior.Networks()))
+		}
+		return nil, "", fmt.Errorf("%s lacks %s: %s; or name the weights with -m", e.Options, strings.Join(missing, ", "), needs)
 	case len(keys) > 1:
 		return nil, "", fmt.Errorf("%s names different param_keys for the networks (%s): make them equal, or name the weights with -m",
 			e.Options, strings.Join(slices.Sorted(maps.Keys(keys)), ", "))
@@ -98,14 +100,14 @@ func (e *evaluation) pretrained() (paths []string, paramKey string, err error) {
 
 // configure has the option file say what weights cannot: the diffusion's schedule.
 func (e *evaluation) configure(w *hidiff.Weights) error {
-	if e.options == nil || e.options.ModelType == trainer.HIDiffS1 {
+	if e.options == nil || e.options.ModelType == trainer.HIDiffS1 && e.sampled() {
 		return nil
 	}
 	_, c, err := trainingConfig(e.options)
 	if err != nil {
 		return err
 	}
-	for _, net := range []hidiff.Network{hidiff.NetG, hidiff.NetLEDM, hidiff.NetD} {
+	for _, net := range e.Prior.Networks() {
 		err := hidiff.Check(c.Parameters(net), w.Nets[net])
 		switch {
 		case err == nil:
@@ -116,7 +118,7 @@ func (e *evaluation) configure(w *hidiff.Weights) error {
 			return fmt.Errorf("%s describes another %s than %s is: %w", e.Options, net, w.Sources[net], err)
 		}
 	}
-	if w.Config.Diffusion != c.Diffusion {
+	if e.sampled() && w.Config.Diffusion != c.Diffusion {
 		fmt.Fprintf(e.stderr, "note: the diffusion_schedule is that of %s, not that which the weights let expect\n", e.Options)
 	}
 	w.Config = c

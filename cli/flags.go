@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"hidiff/hidiff"
+	"hidiff/hidiff/models"
 	"hidiff/wgpu"
 )
 
@@ -93,14 +94,18 @@ func must(err error) {
 }
 
 // weightsHelp says what a command takes for weights.
-const weightsHelp = "a .safetensors or .pth file, or a folder of them; repeat it for net_g, net_le_dm and net_d"
+const weightsHelp = "a name that 'hidiff models' lists, a .safetensors or .pth file, or a folder of them; repeat it for net_g, net_le_dm and net_d"
 
-// defaultModel returns the weights to use where none are named.
-func defaultModel() ([]string, error) {
-	if paths := filepath.SplitList(os.Getenv("HIDIFF_MODEL")); len(paths) > 0 {
-		return paths, nil
+// loadModel loads what is named, else what $HIDIFF_MODEL names, else the built-in model.
+func loadModel(o hidiff.LoadOptions, args []string) (*hidiff.Weights, error) {
+	if len(args) == 0 {
+		args = filepath.SplitList(os.Getenv("HIDIFF_MODEL"))
 	}
-	return nil, usagef("no weights: name them with -m (%s), or in the environment variable HIDIFF_MODEL", weightsHelp)
+	w, err := models.LoadWith(o, args...)
+	if errors.Is(err, models.ErrNoDefault) {
+		return nil, usagef("no weights: name them with -m (%s), or in the environment variable HIDIFF_MODEL; none are built in", weightsHelp)
+	}
+	return w, err
 }
 
 // openModel prepares weights on a GPU, and says so if that is none.

@@ -8,7 +8,6 @@ import (
 	"io"
 	"maps"
 	"os"
-	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -16,6 +15,7 @@ import (
 
 	"hidiff/hidiff"
 	"hidiff/hidiff/checkpoint"
+	"hidiff/hidiff/models"
 )
 
 type infoOptions struct {
@@ -26,16 +26,13 @@ type infoOptions struct {
 func newInfoCommand(a *app, run func(context.Context, *infoOptions) error) *cobra.Command {
 	o := &infoOptions{}
 	c := &cobra.Command{
-		Use:   "info WEIGHTS...",
+		Use:   "info [MODEL...]",
 		Short: "Say what weights are: networks, configuration, sampler, metadata",
 		Long: `Say what weights are: the networks, their configuration and the sampler's in the words of
-the option files, and the metadata. Weights are .pth or .safetensors files, or folders of them.`,
-		RunE: func(c *cobra.Command, args []string) (err error) {
-			if o.Weights = args; len(args) == 0 {
-				if o.Weights, err = defaultModel(); err != nil {
-					return err
-				}
-			}
+the option files, and the metadata. A model is a name that 'hidiff models' lists, or .pth or
+.safetensors files, or folders of them; by default $HIDIFF_MODEL, else the built-in one.`,
+		RunE: func(c *cobra.Command, args []string) error {
+			o.Weights = args
 			return run(c.Context(), o)
 		},
 	}
@@ -44,11 +41,11 @@ the option files, and the metadata. Weights are .pth or .safetensors files, or f
 }
 
 func (a *app) info(_ context.Context, o *infoOptions) error {
-	w, err := hidiff.LoadWeights(o.Weights...)
+	w, err := loadModel(hidiff.LoadOptions{}, o.Weights)
 	if err != nil {
 		return err
 	}
-	return printWeights(a.stdout, w, "", o.JSON)
+	return printWeights(a.stdout, w, o.JSON)
 }
 
 type convertOptions struct {
@@ -57,19 +54,27 @@ type convertOptions struct {
 	F16      bool
 	ParamKey string
 	Force    bool
+	Metadata map[string]string // to set
 }
 
 func newConvertCommand(a *app, run func(context.Context, *convertOptions) error) *cobra.Command {
 	o := &convertOptions{}
+	var metadata []string
 	c := &cobra.Command{
-		Use:   "convert WEIGHTS... -o model.safetensors",
+		Use:   "convert MODEL... -o model.safetensors",
 		Short: "Bundle networks into one safetensors file",
 		Long: `Bundle the networks of a model, .pth or .safetensors files or folders of them, into one
-safetensors file that holds the configuration too, and print what was recognised.`,
+safetensors file that holds the configuration too, and print what was recognised.
+
+The file's metadata are those of the files given, and what --metadata sets; 'hidiff models'
+shows ` + models.DescriptionKey + ` and ` + models.LicenseKey + `.`,
 		Example: "  hidiff convert net_g_latest.pth net_le_dm_latest.pth net_d_latest.pth -o gopro.safetensors\n" +
-			"  hidiff convert experiments/GoPro_S2 -o gopro.safetensors --f16",
-		RunE: func(c *cobra.Command, args []string) error {
+			"  hidiff convert experiments/Mine_S2 -o mine.safetensors --f16 --metadata " + models.DescriptionKey + "='trained on my own photos'",
+		RunE: func(c *cobra.Command, args []string) (err error) {
 			o.Weights = args
+			if o.Metadata, err = parseMetadata(metadata); err != nil {
+				return err
+			}
 			if err := o.validate(); err != nil {
 				return err
 			}
@@ -80,14 +85,31 @@ safetensors file that holds the configuration too, and print what was recognised
 	f.StringVarP(&o.Output, "output", "o", "", "the file to write, .safetensors")
 	f.BoolVar(&o.F16, "f16", false, "store 16-bit floats: half the size, rounded")
 	f.StringVar(&o.ParamKey, "param-key", "", "state_dict to take from .pth files, such as params_ema (default: params, else params_ema, else the only one)")
+	f.StringArrayVar(&metadata, "metadata", nil, "set key=value in the file's metadata; may be repeated")
 	f.BoolVar(&o.Force, "force", false, "replace an existing file")
 	return c
+}
+
+// parseMetadata parses key=value. The configuration is not among it: that is the weights'.
+func parseMetadata(pairs []string) (map[string]string, error) {
+	var metadata map[string]string
+	for _, pair := range pairs {
+		key, value, ok := strings.Cut(pair, "=")
+		if !ok || key == "" || key == "hidiff.config" {
+			return nil, usagef("--metadata %s must be key=value, and set no hidiff.config", pair)
+		}
+		if metadata == nil {
+			metadata = map[string]string{}
+		}
+		metadata[key] = value
+	}
+	return metadata, nil
 }
 
 func (o *convertOptions) validate() error {
 	switch {
 	case len(o.Weights) == 0:
-		return usagef("no weights to convert: name .pth or .safetensors files, or a folder of them")
+		return usagef("no weights to convert: name .pth or .safetensors files, a folder of them, or a model")
 	case o.Output == "":
 		return usagef("no file to write: name it with -o")
 	case !strings.HasSuffix(strings.ToLower(o.Output), ".safetensors"):
@@ -100,10 +122,11 @@ func (a *app) convert(_ context.Context, o *convertOptions) error {
 	if _, err := os.Lstat(o.Output); err == nil && !o.Force {
 		return fmt.Errorf("%s exists: replace it with --force, or choose another -o", o.Output)
 	}
-	w, err := hidiff.LoadOptions{ParamKey: o.ParamKey}.LoadWeights(o.Weights...)
+	w, err := loadModel(hidiff.LoadOptions{ParamKey: o.ParamKey}, o.Weights)
 	if err != nil {
 		return err
 	}
+	maps.Copy(w.Metadata, o.Metadata)
 	dtype := checkpoint.F32
 	if o.F16 {
 		dtype = checkpoint.F16
@@ -111,7 +134,7 @@ func (a *app) convert(_ context.Context, o *convertOptions) error {
 	if err := w.Save(o.Output, dtype); err != nil {
 		return err
 	}
-	if err := printWeights(a.stdout, w, o.ParamKey, false); err != nil {
+	if err := printWeights(a.stdout, w, false); err != nil {
 		return err
 	}
 	fmt.Fprintf(a.stderr, "wrote %s (%s)\n", o.Output, dtype)
@@ -144,13 +167,13 @@ type typed struct {
 // plainTransformer has no methods, so that typed is a struct to encoding/json.
 type plainTransformer hidiff.TransformerConfig
 
-func printWeights(out io.Writer, w *hidiff.Weights, paramKey string, asJSON bool) error {
+func printWeights(out io.Writer, w *hidiff.Weights, asJSON bool) error {
 	info := weightsInfo{
 		Hash: w.Hash(), Networks: map[string]networkSummary{}, G: typed{"Transformer", plainTransformer(w.Config.G)},
 		LE: w.Config.LE, D: w.Config.D, Sampler: w.Config.Diffusion, Metadata: w.Metadata,
 	}
 	for net, state := range w.Nets {
-		s := networkSummary{Source: w.Sources[net], DType: storedTypes(w.Sources[net], net, paramKey)}
+		s := networkSummary{Source: w.Sources[net], DType: w.DTypes[net]}
 		for _, array := range state.All() {
 			s.Parameters += array.Len()
 		}
@@ -165,30 +188,6 @@ func printWeights(out io.Writer, w *hidiff.Weights, paramKey string, asJSON bool
 	}
 	_, err = out.Write(text)
 	return err
-}
-
-// storedTypes says how a file stores a network's values, which loading turns to F32.
-func storedTypes(source string, net hidiff.Network, paramKey string) string {
-	if _, err := os.Stat(source); err != nil {
-		if i := strings.LastIndex(source, " ("); i >= 0 {
-			source = source[:i] // LoadWeights' note on the iteration
-		}
-	}
-	file, err := checkpoint.Open(source)
-	if err != nil {
-		return "unknown"
-	}
-	state, ok := file.Groups[string(net)]
-	if !ok {
-		if state, err = file.Weights(paramKey); err != nil {
-			return "unknown"
-		}
-	}
-	types := map[string]bool{}
-	for _, array := range state.All() {
-		types[string(array.DType)] = true
-	}
-	return strings.Join(slices.Sorted(maps.Keys(types)), ", ")
 }
 
 // toYAML writes v by way of JSON, which is YAML, for its names and its order.

@@ -32,6 +32,7 @@ var rooms = map[string][]string{
 	"hidiff/metrics":    nil,
 	"hidiff/photo":      nil,
 	"hidiff/eval":       {"hidiff/metrics", "hidiff/photo"},
+	"hidiff/models":     {"hidiff"},
 	"hidiff/prepare":    {"hidiff/photo"},
 	"hidiff/synth":      {"hidiff/photo"},
 	"hidiff":            {"autograd", "hidiff/checkpoint", "hidiff/metrics", "hidiff/photo", "tensor", "wgpu"},
@@ -41,7 +42,7 @@ var rooms = map[string][]string{
 		"autograd", "conformance/ref", "hidiff", "hidiff/checkpoint", "hidiff/metrics", "hidiff/photo", "shaders", "tensor", "trainer", "wgpu",
 	},
 	"cli": {
-		"conformance", "hidiff", "hidiff/checkpoint", "hidiff/eval", "hidiff/metrics", "hidiff/photo", "hidiff/prepare", "hidiff/synth",
+		"conformance", "hidiff", "hidiff/checkpoint", "hidiff/eval", "hidiff/metrics", "hidiff/models", "hidiff/photo", "hidiff/prepare", "hidiff/synth",
 		"tensor", "trainer", "wgpu",
 	},
 	"cli/hidiff": {"cli"},

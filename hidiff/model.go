@@ -51,6 +51,8 @@ type RestoreOptions struct {
 	Tile        int
 	TileOverlap int           // pixels; 0 means Tile/8
 	Progress    func(float64) // called now and then with the fraction done
+	Prior       Prior         // "" is SampledPrior
+	Target      *photo.Photo  // the sharp photo, of the same size, for OraclePrior
 }
 
 // Open loads weights (a bundle, the networks' files, or a folder of them; see
@@ -126,6 +128,9 @@ func (m *Model) Deblur(ctx context.Context, img image.Image) (image.Image, error
 func (m *Model) Restore(ctx context.Context, p *photo.Photo, o RestoreOptions) (*photo.Photo, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if err := o.checkTarget(p); err != nil {
+		return nil, err
+	}
 	plan, err := m.plan(p.Width, p.Height, o)
 	if err != nil {
 		return nil, err
@@ -234,6 +239,7 @@ type Plan struct {
 type planKey struct {
 	w, h, tile, overlap int
 	ensemble            bool
+	prior               Prior
 	budget              int64
 }
 
@@ -254,8 +260,11 @@ func (m *Model) plan(width, height int, o RestoreOptions) (Plan, error) {
 	if width <= 0 || height <= 0 {
 		return Plan{}, fmt.Errorf("a photo of %d x %d pixels cannot be restored", width, height)
 	}
+	if err := m.Weights.has(o.Prior); err != nil {
+		return Plan{}, err
+	}
 	budget := m.d.Budget()
-	key := planKey{width, height, o.Tile, o.TileOverlap, o.Ensemble, budget}
+	key := planKey{width, height, o.Tile, o.TileOverlap, o.Ensemble, o.Prior, budget}
 	if p, ok := m.planned[key]; ok {
 		return p, nil
 	}
@@ -326,6 +335,7 @@ func (m *Model) dryRun(width, height int, o RestoreOptions) (err error) {
 	}()
 	defer tensor.Catch(&err)
 	p := &photo.Photo{Width: width, Height: height, Channels: 3, Max: 255}
+	o.Target = p // as large, if there is one
 	_, err = restore(context.Background(), m.dryNets, m.dry, p, make([]float32, m.Weights.Config.priorLen()), o)
 	return err
 }

@@ -34,8 +34,13 @@ func fixtureWeights(t *testing.T, name string) *hidiff.Weights {
 
 func openModel(t *testing.T, o hidiff.Options) *hidiff.Model {
 	t.Helper()
+	return openWeights(t, fixtureWeights(t, "gopro_tiny"), o)
+}
+
+func openWeights(t *testing.T, w *hidiff.Weights, o hidiff.Options) *hidiff.Model {
+	t.Helper()
 	o.GPU = os.Getenv("HIDIFF_GPU")
-	m, err := hidiff.NewModel(fixtureWeights(t, "gopro_tiny"), o)
+	m, err := hidiff.NewModel(w, o)
 	if none := (*wgpu.NoAdapterError)(nil); errors.As(err, &none) && os.Getenv("REQUIRE_GPU") == "" {
 		t.Skipf("no adapter: %v", err)
 	}
@@ -193,13 +198,8 @@ func TestBrokenWeightsAreNoBlackPicture(t *testing.T) {
 	for i := range bias.Data {
 		bias.Data[i] = 0xff // NaN
 	}
-	m, err := hidiff.NewModel(w, hidiff.Options{GPU: os.Getenv("HIDIFF_GPU")})
-	if none := (*wgpu.NoAdapterError)(nil); errors.As(err, &none) && os.Getenv("REQUIRE_GPU") == "" {
-		t.Skipf("no adapter: %v", err)
-	}
-	require.NoError(t, err)
-	defer m.Close()
-	_, err = m.Restore(context.Background(), picture(16, 16, 3, 255), hidiff.RestoreOptions{})
+	m := openWeights(t, w, hidiff.Options{})
+	_, err := m.Restore(context.Background(), picture(16, 16, 3, 255), hidiff.RestoreOptions{})
 	require.ErrorContains(t, err, "not finite")
 }
 

@@ -15,10 +15,10 @@ func roundUp(n int) int { return (n + multiple - 1) / multiple * multiple }
 
 // restore runs the whole of HI-Diff on a photo and returns its new samples.
 func restore(ctx context.Context, n *Networks, d *tensor.Device, p *photo.Photo, noise []float32, o RestoreOptions) ([]uint16, error) {
-	run := func(p *photo.Photo) *tensor.Tensor {
-		lq := tensor.FromPixels(d, p.Pix, p.Max, p.Width, p.Height, p.Channels, roundUp(p.Width), roundUp(p.Height))
+	run := func(p, target *photo.Photo) *tensor.Tensor {
+		lq := upload(d, p)
 		defer lq.Release()
-		prior := samplePrior(n, d, lq, noise)
+		prior := n.prior(d, lq, target, noise, o.Prior)
 		defer prior.Release()
 		if o.Tile == 0 {
 			return n.Restore(lq, prior)
@@ -26,11 +26,11 @@ func restore(ctx context.Context, n *Networks, d *tensor.Device, p *photo.Photo,
 		return restoreTiles(ctx, n, d, p, prior, o)
 	}
 	if !o.Ensemble {
-		y := run(p)
+		y := run(p, o.Target)
 		defer y.Release()
 		return y.Pixels(ctx, p.Max, p.Width, p.Height, p.Channels)
 	}
-	y, err := ensemble(ctx, d, p, run)
+	y, err := ensemble(ctx, d, p, o.Target, run)
 	if err != nil {
 		return nil, err
 	}
@@ -38,34 +38,14 @@ func restore(ctx context.Context, n *Networks, d *tensor.Device, p *photo.Photo,
 	return y.Pixels(ctx, p.Max, p.Width, p.Height, p.Channels)
 }
 
-// samplePrior is stage two: the prior that the diffusion makes of noise under
-// the blurry image.
-func samplePrior(n *Networks, d *tensor.Device, lq *tensor.Tensor, noise []float32) *tensor.Tensor {
-	g := n.Config.G
-	x := tensor.From(d, noise, 1, g.Group*g.Group, 4*g.EmbedDim)
-	defer x.Release()
-	c := n.Condition(lq)
-	defer c.Release()
-	return n.Sample(x, c)
-}
-
-// ensemble averages run over the eight flips and turns of p.
-func ensemble(ctx context.Context, d *tensor.Device, p *photo.Photo, run func(*photo.Photo) *tensor.Tensor) (*tensor.Tensor, error) {
+// ensemble averages run over the eight flips and turns of p, and of target,
+// which may be nil.
+func ensemble(ctx context.Context, d *tensor.Device, p, target *photo.Photo, run func(p, target *photo.Photo) *tensor.Tensor) (*tensor.Tensor, error) {
 	sum := make([]float32, p.Width*p.Height*3)
 	for k := range 8 {
 		t := dihedral{k, p.Width, p.Height}
 		w, h := t.size()
-		turned := &photo.Photo{Width: w, Height: h, Channels: p.Channels, Max: p.Max}
-		if !d.Dry() {
-			turned.Pix = make([]uint16, len(p.Pix))
-			for y := range h {
-				for x := range w {
-					sx, sy := t.source(x, y)
-					copy(turned.Pix[(y*w+x)*p.Channels:][:p.Channels], p.Pix[(sy*p.Width+sx)*p.Channels:])
-				}
-			}
-		}
-		out := run(turned)
+		out := run(t.turn(p), t.turn(target))
 		stride := out.Shape()[2]
 		values, err := out.Floats(ctx)
 		out.Release()
@@ -93,6 +73,26 @@ func (t dihedral) size() (w, h int) {
 		return t.h, t.w
 	}
 	return t.w, t.h
+}
+
+// turn returns the samples of a photo turned, nil of nil. A plan's photo has
+// none.
+func (t dihedral) turn(p *photo.Photo) *photo.Photo {
+	if p == nil {
+		return nil
+	}
+	w, h := t.size()
+	out := &photo.Photo{Width: w, Height: h, Channels: p.Channels, Max: p.Max, Pix: make([]uint16, len(p.Pix))}
+	if p.Pix == nil {
+		return out
+	}
+	for y := range h {
+		for x := range w {
+			sx, sy := t.source(x, y)
+			copy(out.Pix[(y*w+x)*p.Channels:][:p.Channels], p.Pix[(sy*p.Width+sx)*p.Channels:])
+		}
+	}
+	return out
 }
 
 // source returns the pixel of the image that lands at (x, y).
@@ -128,7 +128,7 @@ func restoreTiles(ctx context.Context, n *Networks, d *tensor.Device, p *photo.P
 					pix = append(pix, p.Pix[row:row+w*p.Channels]...)
 				}
 			}
-			lq := tensor.FromPixels(d, pix, p.Max, w, h, p.Channels, roundUp(w), roundUp(h))
+			lq := upload(d, &photo.Photo{Width: w, Height: h, Channels: p.Channels, Max: p.Max, Pix: pix})
 			out := n.Restore(lq, prior)
 			lq.Release()
 			values, err := out.Floats(ctx)

@@ -1,6 +1,7 @@
 package hidiff
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
@@ -37,6 +38,8 @@ type Weights struct {
 	// Sources says where each network came from: a path, and which iteration was chosen
 	// where a folder held several.
 	Sources map[Network]string
+	// DTypes are the types that the files store, such as "F16"; loading turns them to F32.
+	DTypes map[Network]string
 	// Metadata are the safetensors metadata of the files, without the configuration.
 	Metadata map[string]string
 }
@@ -46,6 +49,9 @@ type LoadOptions struct {
 	// ParamKey is the state_dict to take from .pth files that hold several, such as
 	// "params_ema". If empty, "params" is taken, else "params_ema", else the only one.
 	ParamKey string
+	// Prior decides which networks must be there, and unless it is [SampledPrior], for
+	// which "" stands, which are kept.
+	Prior Prior
 }
 
 // LoadWeights is [LoadOptions.LoadWeights] with default options.
@@ -64,31 +70,55 @@ func LoadWeights(paths ...string) (*Weights, error) { return LoadOptions{}.LoadW
 // the diffusion schedule that was released with this kind of net_d. Every parameter is
 // checked against it. LoadWeights fails, naming the files, where a network that deblurring
 // needs is missing or there twice, where parameters are missing, unknown, of wrong shape or
-// not finite, and where networks do not belong together.
+// not finite, and where networks do not belong together. What is missing is a [MissingError].
 func (o LoadOptions) LoadWeights(paths ...string) (*Weights, error) {
-	l := gatherer{
-		paramKey: o.ParamKey, configs: map[Network]any{},
-		w: &Weights{Nets: map[Network]*checkpoint.StateDict{}, Sources: map[Network]string{}, Metadata: map[string]string{}},
-	}
+	l := newGatherer(o.ParamKey)
+	l.prior = o.Prior
 	for _, path := range paths {
 		if err := l.path(path); err != nil {
 			return nil, err
 		}
 	}
-	if err := l.w.complete(); err != nil {
+	return l.finish()
+}
+
+// ReadWeights is [LoadWeights] of a file that is in memory; name stands for its path.
+func ReadWeights(name string, data []byte) (*Weights, error) {
+	file, err := checkpoint.Read(bytes.NewReader(data), int64(len(data)), name)
+	if err != nil {
 		return nil, err
 	}
-	if err := l.configure(); err != nil {
+	l := newGatherer("")
+	if err := l.file(file, ""); err != nil {
 		return nil, err
 	}
-	return l.w, nil
+	return l.finish()
 }
 
 type gatherer struct {
 	paramKey string
+	prior    Prior
 	w        *Weights
 	configs  map[Network]any // what Recognize says
 	stated   string          // the file whose metadata set w.Config; "" if none
+}
+
+func newGatherer(paramKey string) *gatherer {
+	return &gatherer{paramKey: paramKey, configs: map[Network]any{}, w: &Weights{
+		Nets: map[Network]*checkpoint.StateDict{}, Sources: map[Network]string{}, DTypes: map[Network]string{}, Metadata: map[string]string{},
+	}}
+}
+
+// finish returns the model, if what was loaded is one.
+func (l *gatherer) finish() (*Weights, error) {
+	if err := l.w.complete(l.prior); err != nil {
+		return nil, err
+	}
+	l.keepNeeded()
+	if err := l.configure(); err != nil {
+		return nil, err
+	}
+	return l.w, nil
 }
 
 // path loads a file or the files of a folder.
@@ -97,14 +127,17 @@ func (l *gatherer) path(path string) error {
 	if err != nil {
 		return fmt.Errorf("weights: %w", err)
 	}
-	if !info.IsDir() {
-		return l.file(path, "")
+	files, note := []string{path}, ""
+	if info.IsDir() {
+		if files, note, err = filesOf(path); err != nil {
+			return err
+		}
 	}
-	files, note, err := filesOf(path)
-	if err != nil {
-		return err
-	}
-	for _, file := range files {
+	for _, path := range files {
+		file, err := checkpoint.Open(path)
+		if err != nil {
+			return err
+		}
 		if err := l.file(file, note); err != nil {
 			return err
 		}
@@ -112,13 +145,9 @@ func (l *gatherer) path(path string) error {
 	return nil
 }
 
-// file loads the network or networks of a file.
-func (l *gatherer) file(path, note string) error {
-	file, err := checkpoint.Open(path)
-	if err != nil {
-		return err
-	}
-	if err := l.metadata(path, file.Metadata); err != nil {
+// file takes in the network or networks of a file.
+func (l *gatherer) file(file *checkpoint.File, note string) error {
+	if err := l.metadata(file.Path, file.Metadata); err != nil {
 		return err
 	}
 	var bundle []*checkpoint.StateDict
@@ -135,8 +164,8 @@ func (l *gatherer) file(path, note string) error {
 		bundle = append(bundle, sd)
 	}
 	for _, sd := range bundle {
-		if err := l.network(sd, path+note); err != nil {
-			return fmt.Errorf("%s: %w", path, err)
+		if err := l.network(sd, file.Path+note); err != nil {
+			return fmt.Errorf("%s: %w", file.Path, err)
 		}
 	}
 	return nil
@@ -177,9 +206,10 @@ func (l *gatherer) network(sd *checkpoint.StateDict, source string) error {
 	if err := Check(specs, sd); err != nil {
 		return fmt.Errorf("%s: %w", net, err)
 	}
-	ordered := checkpoint.NewStateDict()
+	ordered, types := checkpoint.NewStateDict(), map[string]bool{}
 	for _, spec := range specs {
 		array, _ := sd.Get(spec.Name)
+		types[string(array.DType)] = true
 		array = array.As(checkpoint.F32)
 		if !allFinite(array) {
 			return fmt.Errorf("%s: %s holds NaN or infinite values: the training diverged, or the file is damaged", net, spec.Name)
@@ -187,6 +217,7 @@ func (l *gatherer) network(sd *checkpoint.StateDict, source string) error {
 		ordered.Set(spec.Name, array)
 	}
 	l.w.Nets[net], l.w.Sources[net], l.configs[net] = ordered, source, config
+	l.w.DTypes[net] = strings.Join(slices.Sorted(maps.Keys(types)), ", ")
 	return nil
 }
 
@@ -202,6 +233,9 @@ func (l *gatherer) configure() error {
 			}
 		}
 		return nil
+	}
+	if w.Nets[NetLEDM] == nil || w.Nets[NetD] == nil {
+		return l.standIn()
 	}
 	d := l.configs[NetD].(DenoiserConfig)
 	w.Config = Config{l.configs[NetG].(TransformerConfig), l.configs[NetLEDM].(EncoderConfig), d, defaultDiffusion(d.Type == SimpleDenoise)}
@@ -222,31 +256,49 @@ func (l *gatherer) configure() error {
 	return nil
 }
 
-// complete reports which of the networks that deblurring needs are missing.
-func (w *Weights) complete() error {
-	var missing, given []string
-	for _, net := range deblurNetworks {
+// MissingError says that networks were given, each of them sound, but not all that
+// deblurring needs, or another prior.
+type MissingError struct {
+	Given, Missing []Network
+	sources        map[Network]string
+	prior          Prior
+}
+
+func (e *MissingError) Error() string {
+	missing, given := make([]string, len(e.Missing)), make([]string, len(e.Given))
+	for i, net := range e.Missing {
+		missing[i] = string(net)
+	}
+	for i, net := range e.Given {
+		given[i] = strings.TrimSpace(fmt.Sprintf("%s %s", net, e.sources[net]))
+	}
+	if len(given) == 0 {
+		given = []string{"none"}
+	}
+	hint := ""
+	if slices.Contains(e.Given, NetLE) && slices.Contains(e.Missing, NetLEDM) {
+		hint = "; net_le is of stage one and sees the sharp image: it cannot stand in for net_le_dm"
+	}
+	return fmt.Sprintf("weights lack %s: %s, and given were: %s%s", strings.Join(missing, ", "), e.prior.needs(), strings.Join(given, ", "), hint)
+}
+
+// complete returns a [MissingError] where networks are missing that a prior needs.
+func (w *Weights) complete(p Prior) error {
+	e := &MissingError{sources: w.Sources, prior: p}
+	for _, net := range p.Networks() {
 		if w.Nets[net] == nil {
-			missing = append(missing, string(net))
+			e.Missing = append(e.Missing, net)
 		}
 	}
-	if missing == nil {
+	if e.Missing == nil {
 		return nil
 	}
 	for _, net := range allNetworks {
 		if w.Nets[net] != nil {
-			given = append(given, strings.TrimSpace(fmt.Sprintf("%s %s", net, w.Sources[net])))
+			e.Given = append(e.Given, net)
 		}
 	}
-	if given == nil {
-		given = []string{"none"}
-	}
-	hint := ""
-	if w.Nets[NetLE] != nil && w.Nets[NetLEDM] == nil {
-		hint = "; net_le is of stage one and sees the sharp image: it cannot stand in for net_le_dm"
-	}
-	return fmt.Errorf("weights lack %s: deblurring needs net_g, net_le_dm and net_d, and given were: %s%s",
-		strings.Join(missing, ", "), strings.Join(given, ", "), hint)
+	return e
 }
 
 // weightsFile matches the names of weights in a folder, with and without an iteration.
@@ -335,7 +387,7 @@ func (w *Weights) Save(path string, dtype checkpoint.DType) error {
 		return fmt.Errorf("save %s: weights are saved as F32 or F16, not as %s", path, dtype)
 	}
 	config, err := json.Marshal(w.Config)
-	if err := errors.Join(w.Config.Validate(), w.complete(), err); err != nil {
+	if err := errors.Join(w.Config.Validate(), w.complete(SampledPrior), err); err != nil {
 		return fmt.Errorf("save %s: %w", path, err)
 	}
 	groups := map[string]*checkpoint.StateDict{}
@@ -364,12 +416,16 @@ func (w *Weights) Save(path string, dtype checkpoint.DType) error {
 	return nil
 }
 
-// Hash returns 16 hexadecimal digits that identify the networks that deblurring needs: the
-// start of a SHA-256 over their parameters' names, shapes and float32 values. It does not
-// depend on the file format, unless values were rounded to F16.
-func (w *Weights) Hash() string {
+// Hash returns 16 hexadecimal digits that identify these networks, or those that deblurring
+// needs where none are named: the start of a SHA-256 over their parameters' names, shapes
+// and float32 values. It does not depend on the file format, unless values were rounded to
+// F16.
+func (w *Weights) Hash(nets ...Network) string {
+	if nets == nil {
+		nets = deblurNetworks
+	}
 	hash := sha256.New()
-	for _, net := range deblurNetworks {
+	for _, net := range nets {
 		sd := w.Nets[net]
 		if sd == nil {
 			continue

@@ -73,6 +73,7 @@ func TestLoadReleasedFiles(t *testing.T) {
 		require.Equal(t, want.Nets, got.Nets)
 		require.Equal(t, want.Hash(), got.Hash())
 		require.Equal(t, conformance.Testdata("checkpoints", "gopro_tiny_net_g.pth"), got.Sources[hidiff.NetG])
+		require.Equal(t, "F32", got.DTypes[hidiff.NetG])
 	}
 }
 
@@ -116,6 +117,38 @@ func TestSaveHalf(t *testing.T) {
 	require.ErrorContains(t, w.Save(path, checkpoint.F32), "weights lack net_le_dm")
 	_, err = hidiff.LoadWeights(path)
 	require.NoError(t, err, "the older file is as it was")
+}
+
+// What is in memory loads as what is on disk.
+func TestReadWeights(t *testing.T) {
+	want := tinyWeights("gopro_tiny")
+	want.Metadata["hidiff.description"] = "made up"
+	path := filepath.Join(t.TempDir(), "half.safetensors")
+	require.NoError(t, want.Save(path, checkpoint.F16))
+	data, err := os.ReadFile(path)
+	require.NoError(t, err)
+	got, err := hidiff.ReadWeights("built-in model x", data)
+	require.NoError(t, err)
+	loaded, err := hidiff.LoadWeights(path)
+	require.NoError(t, err)
+	require.Equal(t, loaded.Nets, got.Nets)
+	require.Equal(t, loaded.Config, got.Config)
+	require.Equal(t, want.Metadata, got.Metadata)
+	for net := range want.Nets {
+		require.Equal(t, "built-in model x", got.Sources[net])
+		require.Equal(t, "F16", got.DTypes[net])
+	}
+
+	_, err = hidiff.ReadWeights("that file", []byte("net_g was retrained"))
+	require.ErrorContains(t, err, "that file: neither a .pth file")
+	d, err := os.ReadFile(conformance.Testdata("checkpoints", "gopro_tiny_net_d.pth"))
+	require.NoError(t, err)
+	_, err = hidiff.ReadWeights("that file", d)
+	var missing *hidiff.MissingError
+	require.ErrorAs(t, err, &missing)
+	require.Equal(t, []hidiff.Network{hidiff.NetD}, missing.Given)
+	require.Equal(t, []hidiff.Network{hidiff.NetG, hidiff.NetLEDM}, missing.Missing)
+	require.ErrorContains(t, err, "given were: net_d that file")
 }
 
 func TestHash(t *testing.T) {

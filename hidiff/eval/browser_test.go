@@ -192,6 +192,25 @@ func (b *browser) screenshot(name string) image.Image {
 	return img
 }
 
+// openReport opens the report in a folder, holds it to showing all its pictures and loading nothing from elsewhere, and
+// returns how many pictures there are.
+func (b *browser) openReport(dir string) (pictures int) {
+	b.t.Helper()
+	b.open("file://"+dir+"/index.html", 1200, 900, "light")
+	var broken []string
+	b.eval(`Promise.all(Array.from(document.images).map(function (i) { i.loading = "eager"; return i.decode().then(function () {}, function () { return i.src; }); }))
+		.then(function (all) { return all.filter(Boolean); })`, &broken)
+	require.Empty(b.t, broken, "every picture is shown")
+	var outside []string
+	b.eval(`performance.getEntriesByType("resource").map(function (r) { return r.name; }).filter(function (n) { return n.indexOf(location.href.replace("index.html", "")) !== 0; })`, &outside)
+	require.Empty(b.t, outside, "nothing is loaded from elsewhere")
+	b.eval(`document.images.length`, &pictures)
+	return pictures
+}
+
+// OpenReport is openReport in a browser of its own, for tests outside of the package.
+func OpenReport(t *testing.T, dir string) (pictures int) { return startBrowser(t).openReport(dir) }
+
 type box struct{ X, Y, Width, Height float64 }
 
 // TestReportInBrowser opens a report as a file, drags its slider, and looks at the pixels.
@@ -200,18 +219,7 @@ func TestReportInBrowser(t *testing.T) {
 	e, sources := whole(t)
 	dir := filepath.Join(t.TempDir(), "report")
 	require.NoError(t, e.WritePage(t.Context(), dir, sources, 24))
-	b.open("file://"+dir+"/index.html", 1200, 900, "light")
-
-	var broken []string
-	b.eval(`Promise.all(Array.from(document.images).map(function (i) { i.loading = "eager"; return i.decode().then(function () {}, function () { return i.src; }); }))
-		.then(function (all) { return all.filter(Boolean); })`, &broken)
-	require.Empty(t, broken, "every picture is shown")
-	var pictures int
-	b.eval(`document.images.length`, &pictures)
-	require.Equal(t, 6*6, pictures, "six images, each with two in the slider and four below")
-	var outside []string
-	b.eval(`performance.getEntriesByType("resource").map(function (r) { return r.name; }).filter(function (n) { return n.indexOf(location.href.replace("index.html", "")) !== 0; })`, &outside)
-	require.Empty(t, outside, "nothing is loaded from elsewhere")
+	require.Equal(t, 6*6, b.openReport(dir), "six images, each with two in the slider and four below")
 	var titles []string
 	b.eval(`Array.from(document.querySelectorAll("h4"), function (h) { return h.textContent; })`, &titles)
 	require.Contains(t, titles, `<script>alert("x")</script>`, "a name is text")

@@ -22,7 +22,7 @@ type Evaluation struct {
 	Options string    `json:"options,omitempty"` // the option file
 	GPU     string    `json:"gpu,omitempty"`
 	// Restoring is all that decides over the restored pixels, such as the weights' hash and the seed. Empty
-	// where photos came restored.
+	// where photos came restored. Published scores are beside ours unless "prior" is there and not "sampled".
 	Restoring map[string]string `json:"restoring,omitempty"`
 	Weights   map[string]string `json:"weights,omitempty"`    // the networks' files
 	Trained   string            `json:"trained_on,omitempty"` // what the weights learnt from: GoPro or RealBlur, "" if that is unknown
@@ -39,7 +39,8 @@ type Dataset struct {
 	Folder string `json:"folder"`           // where the restored photos are
 	Suffix string `json:"suffix,omitempty"` // of their names
 
-	Protocols []Scorer `json:"-"`
+	Protocols []Scorer   `json:"-"`
+	Baselines []Baseline `json:"baselines,omitempty"` // that are scored beside the results; see [Dataset.Choose]
 	// Earlier is what an earlier run with the same Restoring wrote: photos that it saved are not restored again.
 	Earlier *Dataset `json:"-"`
 
@@ -68,6 +69,15 @@ type Score struct {
 	InputSSIM  Number   `json:"input_ssim"`
 	Error      string   `json:"error,omitempty"`
 	InputError string   `json:"input_error,omitempty"`
+
+	Baselines map[Method]*Plain `json:"baselines,omitempty"` // of what the dataset's baselines make of the blurry photo
+}
+
+// Plain is the score of one photo.
+type Plain struct {
+	PSNR  Number `json:"psnr"`
+	SSIM  Number `json:"ssim"`
+	Error string `json:"error,omitempty"` // why there are no numbers
 }
 
 // Source gives the photos of a dataset. It is used by several goroutines.
@@ -79,7 +89,18 @@ type Source interface {
 
 // Photos are one pair. Input is nil where there is none, Restored where it is to be made, or read from the
 // dataset's folder.
-type Photos struct{ Input, Target, Restored *photo.Photo }
+type Photos struct {
+	File                    string // the input's path below its folder, with slashes
+	Input, Target, Restored *photo.Photo
+}
+
+// baseline returns what a method scored, none where it did not.
+func (s *Score) baseline(m Method) Plain {
+	if p := s.Baselines[m]; p != nil {
+		return *p
+	}
+	return Plain{PSNR: none, SSIM: none}
+}
 
 // problem returns why an image has no score by a protocol, or nothing.
 func (m *Image) problem(p Protocol) string {

@@ -62,7 +62,7 @@ func (d *Dataset) leftFromEarlier() (left []*Image) {
 	return left
 }
 
-// csvColumns are the first line of scores.csv.
+// csvColumns begin the first line of scores.csv; PSNR and SSIM of each baseline follow.
 var csvColumns = []string{"dataset", "image", "protocol", "psnr", "ssim", "input_psnr", "input_ssim", "seconds", "error"}
 
 // WriteCSV writes one line for each image and protocol, at once or not at all. The scores of several seeds are
@@ -70,11 +70,16 @@ var csvColumns = []string{"dataset", "image", "protocol", "psnr", "ssim", "input
 func (e *Evaluation) WriteCSV(path string) error {
 	return writeFile(path, func(w io.Writer) error {
 		c := csv.NewWriter(w)
-		lines := [][]string{csvColumns}
+		columns := slices.Clone(csvColumns)
+		methods := e.methods()
+		for _, m := range methods {
+			columns = append(columns, m.column()+"_psnr", m.column()+"_ssim")
+		}
+		lines := [][]string{columns}
 		for _, d := range e.Datasets {
 			for _, m := range d.Images {
 				for _, s := range d.Protocols {
-					lines = append(lines, csvLine(d.Name, m, s.Protocol))
+					lines = append(lines, csvLine(d.Name, m, s.Protocol, methods))
 				}
 			}
 		}
@@ -82,7 +87,19 @@ func (e *Evaluation) WriteCSV(path string) error {
 	})
 }
 
-func csvLine(dataset string, m *Image, p Protocol) []string {
+// methods are those of the baselines of all datasets.
+func (e *Evaluation) methods() (out []Method) {
+	for _, d := range e.Datasets {
+		for _, b := range d.Baselines {
+			if !slices.Contains(out, b.Method) {
+				out = append(out, b.Method)
+			}
+		}
+	}
+	return out
+}
+
+func csvLine(dataset string, m *Image, p Protocol, methods []Method) []string {
 	score := m.score(p)
 	seconds := ""
 	if m.Seconds > 0 {
@@ -92,10 +109,15 @@ func csvLine(dataset string, m *Image, p Protocol) []string {
 	if problem == "" && score.InputError != "" {
 		problem = "the input: " + score.InputError
 	}
-	return []string{
+	line := []string{
 		dataset, m.Name, string(p), mean(score.PSNR).text(), mean(score.SSIM).text(),
 		score.InputPSNR.text(), score.InputSSIM.text(), seconds, problem,
 	}
+	for _, method := range methods {
+		b := score.baseline(method)
+		line = append(line, b.PSNR.text(), b.SSIM.text())
+	}
+	return line
 }
 
 // score returns an image's score, one without numbers if it has none.

@@ -26,9 +26,15 @@ type pair struct {
 // album is a dataset in memory.
 type album []pair
 
-func (a album) Len() int                     { return len(a) }
-func (a album) Name(i int) string            { return a[i].name }
-func (a album) Photos(i int) (Photos, error) { return a[i].Photos, a[i].err }
+func (a album) Len() int          { return len(a) }
+func (a album) Name(i int) string { return a[i].name }
+
+// Photos has inputs of the pairs' names.
+func (a album) Photos(i int) (Photos, error) {
+	p := a[i].Photos
+	p.File = a[i].name + ".png"
+	return p, a[i].err
+}
 
 // realPhotos are the pairs of the fixtures, their inputs blurred further.
 func realPhotos(t testing.TB) album {
@@ -49,17 +55,17 @@ func realPhotos(t testing.TB) album {
 }
 
 // unrestored is an album without its results, and one that restores by looking them up.
-func (a album) unrestored() (album, func(context.Context, *photo.Photo, string, uint64) (*photo.Photo, error)) {
+func (a album) unrestored() (album, func(context.Context, Photos, uint64) (*photo.Photo, error)) {
 	out := append(album{}, a...)
 	results := map[string]*photo.Photo{}
 	for i := range out {
-		results[out[i].name] = out[i].Restored
+		results[out[i].name+".png"] = out[i].Restored
 		out[i].Restored = nil
 	}
-	return out, func(_ context.Context, p *photo.Photo, name string, seed uint64) (*photo.Photo, error) {
-		r, ok := results[name]
+	return out, func(_ context.Context, p Photos, seed uint64) (*photo.Photo, error) {
+		r, ok := results[p.File]
 		if !ok {
-			return nil, errors.New("who is " + name)
+			return nil, errors.New("who is " + p.File)
 		}
 		return brighter(r, int(seed)), nil
 	}

@@ -29,6 +29,7 @@ type page struct {
 	*Evaluation
 	Sections      []section
 	Amplification int
+	BaselineNote  string // "" where there are none
 }
 
 type section struct {
@@ -63,6 +64,13 @@ type named struct {
 	Protocol Protocol
 	Score
 	MeanPSNR, MeanSSIM Number
+	Classics           []classic // in the order of the dataset's baselines
+}
+
+// classic is what a baseline scored.
+type classic struct {
+	Method Method
+	Plain
 }
 
 // WritePage writes index.html and its pictures into a folder, in place of what was there: for each dataset, up to
@@ -85,6 +93,9 @@ func (e *Evaluation) WritePage(ctx context.Context, dir string, sources []Source
 			return fmt.Errorf("the report on %s: %w", d.Name, err)
 		}
 		p.Sections = append(p.Sections, s)
+	}
+	if e.methods() != nil {
+		p.BaselineNote = BaselineNote
 	}
 	err = writeFile(filepath.Join(temp, "index.html"), func(w io.Writer) error { return pageTemplate.Execute(w, p) })
 	if err != nil {
@@ -129,26 +140,29 @@ func (d *Dataset) section(ctx context.Context, dir string, number int, s Source,
 	return out, nil
 }
 
-// inParallel makes a card of every image, in their order.
-func inParallel(ctx context.Context, images []*Image, of func(*Image) (*card, error)) ([]*card, error) {
-	cards, errs := make([]*card, len(images)), make([]error, len(images))
+// inParallel makes something of every item, in their order.
+func inParallel[T, R any](ctx context.Context, items []T, of func(T) (R, error)) ([]R, error) {
+	made, errs := make([]R, len(items)), make([]error, len(items))
 	next := make(chan int)
 	var workers sync.WaitGroup
 	for range runtime.GOMAXPROCS(0) {
 		workers.Go(func() {
 			for i := range next {
 				if errs[i] = ctx.Err(); errs[i] == nil {
-					cards[i], errs[i] = of(images[i])
+					made[i], errs[i] = of(items[i])
 				}
 			}
 		})
 	}
-	for i := range images {
+	for i := range items {
 		next <- i
 	}
 	close(next)
 	workers.Wait()
-	return cards, errors.Join(errs...)
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	return made, errors.Join(errs...)
 }
 
 // ranked orders images from the worst to the best by the first protocol; those without a score come first.
@@ -167,7 +181,11 @@ func (d *Dataset) ranked() []*Image {
 func (d *Dataset) named(m *Image) (out []named) {
 	for _, s := range d.Protocols {
 		score := *m.score(s.Protocol)
-		out = append(out, named{s.Protocol, score, mean(score.PSNR), mean(score.SSIM)})
+		n := named{Protocol: s.Protocol, Score: score, MeanPSNR: mean(score.PSNR), MeanSSIM: mean(score.SSIM)}
+		for _, b := range d.Baselines {
+			n.Classics = append(n.Classics, classic{b.Method, score.baseline(b.Method)})
+		}
+		out = append(out, n)
 	}
 	return out
 }

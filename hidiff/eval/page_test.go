@@ -107,7 +107,7 @@ func TestPageSaved(t *testing.T) {
 	large.Meta.EXIF = []byte("MM\x00*\x00\x00\x00\x08\x00\x00\x00\x00\x00\x00")
 	a := album{{name: "large", Photos: Photos{Input: large, Target: large}}}
 	d := &Dataset{Name: "x", Folder: t.TempDir(), Protocols: []Scorer{{Protocol: BasicSR}}}
-	restore := func(_ context.Context, p *photo.Photo, _ string, _ uint64) (*photo.Photo, error) { return p, nil }
+	restore := func(_ context.Context, p Photos, _ uint64) (*photo.Photo, error) { return p.Input, nil }
 	require.NoError(t, d.Run(t.Context(), a, Options{Restore: restore}))
 	dir, text := readPage(t, &Evaluation{Datasets: []*Dataset{d}, Seeds: 5}, []Source{a}, 24)
 	require.Contains(t, text, `<a href="images/1/1-restored.png"><img src="images/1/1-restored-view.jpg"`)

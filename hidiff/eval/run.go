@@ -19,8 +19,8 @@ import (
 type Options struct {
 	Seeds int    // how often to restore each photo; 0 means once
 	Seed  uint64 // the first seed; the others follow it
-	// Restore restores a photo. It is called for one photo at a time. nil: photos come restored.
-	Restore func(ctx context.Context, p *photo.Photo, name string, seed uint64) (*photo.Photo, error)
+	// Restore restores the input of a pair. It is called for one photo at a time. nil: photos come restored.
+	Restore func(ctx context.Context, p Photos, seed uint64) (*photo.Photo, error)
 	Done    func(m *Image) // called after each image, when it is in Dataset.Images
 }
 
@@ -154,11 +154,11 @@ func (d *Dataset) File(name string) string {
 func (d *Dataset) read(s Source, o Options, i int) (*task, error) {
 	t := &task{image: &Image{Name: s.Name(i), index: i}, results: make([]*photo.Photo, max(o.Seeds, 1))}
 	var err error
-	if t.Photos, err = s.Photos(i); err != nil {
-		return t, err
+	t.Photos, err = open(s, i)
+	if t.Target != nil {
+		t.image.Width, t.image.Height = t.Target.Width, t.Target.Height
 	}
-	t.image.Width, t.image.Height = t.Target.Width, t.Target.Height
-	if err := errors.Join(alike("the input", t.Input, t.Target), alike("the result", t.Restored, t.Target)); err != nil {
+	if err != nil {
 		return t, err
 	}
 	if t.Restored != nil {
@@ -177,6 +177,15 @@ func (d *Dataset) read(s Source, o Options, i int) (*task, error) {
 		t.image.Saved, t.image.Seconds = true, d.Earlier.image(t.image.Name).Seconds
 	}
 	return t, nil
+}
+
+// open reads a pair, if it can be compared.
+func open(s Source, i int) (Photos, error) {
+	p, err := s.Photos(i)
+	if err != nil {
+		return p, err
+	}
+	return p, errors.Join(alike("the input", p.Input, p.Target), alike("the result", p.Restored, p.Target))
 }
 
 // alike refuses to compare what a conversion would have to make comparable: it would decide over the score.
@@ -207,7 +216,7 @@ func (o *Options) restore(ctx context.Context, t *task) error {
 			continue
 		}
 		start := time.Now()
-		p, err := o.Restore(ctx, t.Input, t.image.Name, o.Seed+uint64(k))
+		p, err := o.Restore(ctx, t.Photos, o.Seed+uint64(k))
 		if err != nil {
 			return err
 		}
@@ -242,18 +251,37 @@ func (d *Dataset) finish(t *task) error {
 	for _, s := range d.Protocols {
 		t.image.Scores[s.Protocol] = score(s, results, input, target, t.earlier[s.Protocol])
 	}
+	if t.Input == nil {
+		return nil
+	}
+	for _, b := range d.Baselines {
+		m := eightBits(b.Apply(t.Input))
+		for _, s := range d.Protocols {
+			out := t.image.Scores[s.Protocol]
+			if out.Baselines == nil {
+				out.Baselines = map[Method]*Plain{}
+			}
+			out.Baselines[b.Method] = s.plain(m, target)
+		}
+	}
 	return nil
+}
+
+// plain scores one photo.
+func (s Scorer) plain(m, target *metrics.Image) *Plain {
+	psnr, ssim, err := s.Score(*m, *target)
+	if err != nil {
+		return &Plain{none, none, err.Error()}
+	}
+	return &Plain{PSNR: Number(psnr), SSIM: Number(ssim)}
 }
 
 // score scores the results of all seeds, taking those that are nil from earlier, and the input, if there is one.
 func score(s Scorer, results []*metrics.Image, input, target *metrics.Image, earlier *Score) *Score {
 	out := &Score{InputPSNR: none, InputSSIM: none}
 	if input != nil {
-		if psnr, ssim, err := s.Score(*input, *target); err != nil {
-			out.InputError = err.Error()
-		} else {
-			out.InputPSNR, out.InputSSIM = Number(psnr), Number(ssim)
-		}
+		p := s.plain(input, target)
+		out.InputPSNR, out.InputSSIM, out.InputError = p.PSNR, p.SSIM, p.Error
 	}
 	for k, result := range results {
 		if result == nil {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 
@@ -28,10 +29,10 @@ func TestRestored(t *testing.T) {
 	var busy atomic.Int32
 	calls := 0
 	require.NoError(t, d.Run(t.Context(), unrestored, Options{
-		Restore: func(ctx context.Context, p *photo.Photo, name string, seed uint64) (*photo.Photo, error) {
+		Restore: func(ctx context.Context, p Photos, seed uint64) (*photo.Photo, error) {
 			require.EqualValues(t, 1, busy.Add(1), "a GPU restores one photo at a time")
 			defer busy.Add(-1)
-			return restore(ctx, p, name, seed)
+			return restore(ctx, p, seed)
 		},
 		Done: func(m *Image) {
 			calls++
@@ -57,9 +58,7 @@ func TestDepthAndGrey(t *testing.T) {
 	deep, grey := texture(40, 30, 3, 65535), texture(30, 40, 1, 255)
 	a := album{{name: "deep", Photos: Photos{Input: smear(deep), Target: deep}}, {name: "grey", Photos: Photos{Input: smear(grey), Target: grey}}}
 	d := &Dataset{Folder: t.TempDir(), Protocols: fast()}
-	restore := func(_ context.Context, p *photo.Photo, _ string, _ uint64) (*photo.Photo, error) {
-		return smear(p), nil
-	}
+	restore := func(_ context.Context, p Photos, _ uint64) (*photo.Photo, error) { return smear(p.Input), nil }
 	require.NoError(t, d.Run(t.Context(), a, Options{Restore: restore}))
 	for i, m := range d.Images {
 		require.False(t, m.Failed(), m.Error)
@@ -91,14 +90,14 @@ func TestFailures(t *testing.T) {
 		{name: "wrong result", Photos: ok},
 		{name: "last", Photos: ok},
 	}
-	restore := func(_ context.Context, p *photo.Photo, name string, _ uint64) (*photo.Photo, error) {
-		switch name {
-		case "tired":
+	restore := func(_ context.Context, p Photos, _ uint64) (*photo.Photo, error) {
+		switch p.File {
+		case "tired.png":
 			return nil, errors.New("the GPU is tired")
-		case "wrong result":
+		case "wrong result.png":
 			return texture(8, 8, 3, 255), nil
 		}
-		return p, nil
+		return p.Input, nil
 	}
 	d := &Dataset{Folder: t.TempDir(), Protocols: []Scorer{{Protocol: BasicSR}}}
 	require.NoError(t, d.Run(t.Context(), a, Options{Restore: restore}))
@@ -183,9 +182,9 @@ func TestSeeds(t *testing.T) {
 	d := &Dataset{Folder: t.TempDir(), Protocols: fast()}
 	e := &Evaluation{Datasets: []*Dataset{d}, Seeds: 3}
 	var seeds []uint64
-	o := Options{Seed: 1, Seeds: 3, Restore: func(ctx context.Context, p *photo.Photo, name string, seed uint64) (*photo.Photo, error) {
+	o := Options{Seed: 1, Seeds: 3, Restore: func(ctx context.Context, p Photos, seed uint64) (*photo.Photo, error) {
 		seeds = append(seeds, seed)
-		return restore(ctx, p, name, seed)
+		return restore(ctx, p, seed)
 	}}
 	require.Equal(t, 4, d.Left(a, o))
 	require.NoError(t, d.Run(t.Context(), a, o))
@@ -196,7 +195,7 @@ func TestSeeds(t *testing.T) {
 		for k := range 3 {
 			sum := 0.0
 			for i, m := range d.Images {
-				r, err := restore(t.Context(), nil, a[i].name, uint64(k+1))
+				r, err := restore(t.Context(), Photos{File: a[i].name + ".png"}, uint64(k+1))
 				require.NoError(t, err)
 				psnr, _, err := Scorer{Protocol: s.Protocol}.Score(pixels(r), pixels(a[i].Target))
 				require.NoError(t, err)
@@ -215,7 +214,7 @@ func TestSeeds(t *testing.T) {
 		require.Positive(t, float64(s.PSNRSpread))
 		require.Positive(t, float64(s.SSIMSpread))
 	}
-	first, err := restore(t.Context(), nil, a[0].name, 1)
+	first, err := restore(t.Context(), Photos{File: a[0].name + ".png"}, 1)
 	require.NoError(t, err)
 	saved, err := photo.Open(d.File(a[0].name))
 	require.NoError(t, err)
@@ -228,9 +227,9 @@ func TestResume(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "scores.json")
 	var restored []string
-	o := Options{Seeds: 2, Restore: func(ctx context.Context, p *photo.Photo, name string, seed uint64) (*photo.Photo, error) {
-		restored = append(restored, name)
-		return restore(ctx, p, name, seed)
+	o := Options{Seeds: 2, Restore: func(ctx context.Context, p Photos, seed uint64) (*photo.Photo, error) {
+		restored = append(restored, strings.TrimSuffix(p.File, ".png"))
+		return restore(ctx, p, seed)
 	}}
 	resume := func(protocols ...Scorer) *Dataset {
 		d := &Dataset{Name: "x", Folder: filepath.Join(dir, "v"), Protocols: protocols}
@@ -285,12 +284,12 @@ func TestInterrupted(t *testing.T) {
 	d := &Dataset{Folder: t.TempDir(), Protocols: []Scorer{{Protocol: BasicSR}}}
 	d.Earlier = &Dataset{Images: []*Image{{Name: a[0].name}, {Name: a[19].name, Saved: true}}} // the file is not there
 	calls := 0
-	err := d.Run(ctx, a, Options{Restore: func(_ context.Context, p *photo.Photo, _ string, _ uint64) (*photo.Photo, error) {
+	err := d.Run(ctx, a, Options{Restore: func(_ context.Context, p Photos, _ uint64) (*photo.Photo, error) {
 		if calls++; calls == 5 {
 			cancel()
 			return nil, ctx.Err()
 		}
-		return p, nil
+		return p.Input, nil
 	}})
 	require.ErrorIs(t, err, context.Canceled)
 	require.Len(t, d.Images, 4)
