@@ -51,6 +51,7 @@ type card struct {
 	Scores   []named
 	Restored picture
 	Others   []picture // to compare it with: input, if there is one, target, error map
+	Sides    string    // the file that shows input, restored and target side by side
 }
 
 // row is a line of the table of all images.
@@ -217,5 +218,7 @@ func (d *Dataset) card(dir, id string, s Source, m *Image) (*card, error) {
 		}
 		c.Others = append(c.Others, pic)
 	}
-	return c, nil
+	c.Sides = name + "-side-by-side.jpg"
+	sides := sideBySide(photos.Input, photos.Restored, photos.Target)
+	return c, photo.Save(filepath.Join(dir, filepath.FromSlash(c.Sides)), sides, photo.EncodeOptions{Quality: 95})
 }

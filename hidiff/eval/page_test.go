@@ -11,6 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"hidiff/hidiff/metrics"
 	"hidiff/hidiff/photo"
 )
 
@@ -53,10 +54,22 @@ func TestPage(t *testing.T) {
 		}
 		return err
 	}))
-	require.Len(t, named, 1+6*4)
+	require.Len(t, named, 1+6*5)
 	restored, err := photo.Open(filepath.Join(dir, "images", "1", "1-restored.png"))
 	require.NoError(t, err)
 	require.Equal(t, sources[0].(album)[0].Restored.Pix, restored.Pix)
+	sides, err := photo.Open(filepath.Join(dir, "images", "1", "1-side-by-side.jpg"))
+	require.NoError(t, err)
+	require.Equal(t, 3*restored.Width+2*8, sides.Width)
+	require.Equal(t, restored.Height, sides.Height)
+	shown := make([]uint16, 0, len(restored.Pix))
+	for y := range restored.Height { // between the input and the target
+		at := (y*sides.Width + restored.Width + 8) * 3
+		shown = append(shown, sides.Pix[at:at+3*restored.Width]...)
+	}
+	psnr, err := metrics.PSNR(*eightBits(&photo.Photo{Width: restored.Width, Height: restored.Height, Channels: 3, Max: 255, Pix: shown}), *eightBits(restored), metrics.Options{})
+	require.NoError(t, err)
+	require.Greater(t, psnr, 30.0, "a JPEG of it")
 
 	// Worst first, in the table and in the cards.
 	order := names(e.Datasets[0].ranked())

@@ -3,6 +3,7 @@ package eval
 import (
 	"os"
 	"path/filepath"
+	"slices"
 
 	"hidiff/hidiff/photo"
 )
@@ -62,6 +63,28 @@ func shrink(p *photo.Photo) *photo.Photo {
 func span(i, n, size int) (from, to int) {
 	from = i * size / n
 	return from, max((i+1)*size/n, from+1)
+}
+
+// sideBySide joins photos of one kind, those that are not nil, with white between them, in 8 bits and each at most viewWidth across.
+func sideBySide(photos ...*photo.Photo) *photo.Photo {
+	const gap = 8
+	var small []*photo.Photo
+	for _, p := range photos {
+		if p != nil {
+			small = append(small, shrink(p))
+		}
+	}
+	first := small[0]
+	out := &photo.Photo{Width: len(small)*(first.Width+gap) - gap, Height: first.Height, Channels: first.Channels, Max: 255}
+	for y := range first.Height {
+		for i, p := range small {
+			if i > 0 {
+				out.Pix = append(out.Pix, slices.Repeat([]uint16{255}, gap*p.Channels)...)
+			}
+			out.Pix = append(out.Pix, p.Pix[y*p.Width*p.Channels:][:p.Width*p.Channels]...)
+		}
+	}
+	return out
 }
 
 // picture is one picture of the report: its file, and that of a smaller one where it is large.
