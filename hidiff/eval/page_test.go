@@ -91,7 +91,7 @@ func TestPage(t *testing.T) {
 	require.NoError(t, e.WritePage(t.Context(), dir, sources, 1))
 	entries, err := filepath.Glob(filepath.Join(dir, "images", "*", "*"))
 	require.NoError(t, err)
-	require.Len(t, entries, 2*4, "the worst of each dataset")
+	require.Len(t, entries, 2*5, "the worst of each dataset")
 	_, text = readPage(t, e, sources, 0)
 	require.NotContains(t, text, "<h3>Worst</h3>")
 	left, err := os.ReadDir(filepath.Dir(dir))
