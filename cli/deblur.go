@@ -38,8 +38,8 @@ func (o *deblurOptions) restore(name string) hidiff.RestoreOptions {
 	return hidiff.RestoreOptions{Seed: o.Seed, Name: name, Ensemble: o.Ensemble, Tile: o.Tile, TileOverlap: o.TileOverlap}
 }
 
-const deblurLong = `Deblur photos: PNG, JPEG, TIFF, WebP and BMP files, folders of them, patterns such
-as '*.jpg', or - for standard input.
+const deblurLong = `Deblur photos and videos. Photos are PNG, JPEG, TIFF, WebP and BMP files, folders of them,
+patterns such as '*.jpg', or - for standard input.
 
 Without -o, holiday.jpg becomes holiday_deblurred.jpg beside it, in the same format; BMP
 becomes PNG. With -o, the result is that file if one file was given, else it goes into that
@@ -49,13 +49,22 @@ Orientation, EXIF, XMP, ICC profile, 16 bits, grey and transparency are kept whe
 can. The whole photo is restored at once and exactly, however little memory there is; -t
 restores in tiles, which is faster for some and inexact for all.
 
-A photo that fails does not stop the others. Exit code: 0 all went well, 1 some photo failed,
-2 the command line is wrong, 130 interrupted; an interrupted photo leaves nothing behind.`
+Videos (MP4, MOV, MKV, WebM and what else ffmpeg reads) are named themselves or by a pattern;
+folders' are passed over. The programs ffmpeg and ffprobe must be installed. Frames are restored
+one by one, each for itself and from the same noise, so the result may flicker. Their number and
+times stay, also where the rate varies; sound, subtitles, chapters and metadata are copied;
+rotation is applied. MP4, MOV and MKV are encoded as H.264, WebM as VP9, near to lossless, with
+10 bits where there were more than 8; other kinds become MKV. A video that is cut off is an
+error. -f, --quality, --strip and standard input are for photos alone.
+
+A photo or video that fails does not stop the others. Exit code: 0 all went well, 1 some failed,
+2 the command line is wrong, 130 interrupted; what is interrupted leaves nothing behind.`
 
 const deblurExample = `  hidiff deblur holiday.jpg -m hidiff-gopro.safetensors
   hidiff deblur -i photos -r -o sharp -f png --skip-existing
   hidiff deblur -m net_g.pth -m net_le_dm.pth -m net_d.pth 'shots/*.tif' -o sharp
   cat in.png | hidiff deblur - > out.png
+  hidiff deblur clip.mp4 -o sharp.mp4
   hidiff deblur --plan --memory 2GiB panorama.tif`
 
 func newDeblurCommand(a *app, run func(context.Context, *deblurOptions) error) *cobra.Command {
@@ -64,7 +73,7 @@ func newDeblurCommand(a *app, run func(context.Context, *deblurOptions) error) *
 	var format string
 	c := &cobra.Command{
 		Use:     "deblur [-i] IN... [-o OUT] [-m MODEL]",
-		Short:   "Deblur photos",
+		Short:   "Deblur photos and videos",
 		Long:    deblurLong,
 		Example: deblurExample,
 		RunE: func(c *cobra.Command, args []string) error {
@@ -85,23 +94,23 @@ func newDeblurCommand(a *app, run func(context.Context, *deblurOptions) error) *
 		},
 	}
 	f := c.Flags()
-	f.StringArrayVarP(&inputs, "input", "i", nil, "photo, folder, pattern or -; may be repeated, and given without -i")
+	f.StringArrayVarP(&inputs, "input", "i", nil, "photo, video, folder, pattern or -; may be repeated, and given without -i")
 	f.StringVarP(&o.Output, "output", "o", "", "file, folder, or - for standard output (default: beside the input)")
 	f.StringArrayVarP(&o.Weights, "model", "m", nil, "weights: "+weightsHelp+" (default: $HIDIFF_MODEL, else the built-in)")
 	addGPUFlag(c, &o.GPU)
 	f.IntVarP(&o.Tile, "tile", "t", 0, "pixels of a tile, at least 64; 0 is the whole photo, exactly")
 	f.IntVar(&o.TileOverlap, "tile-overlap", 0, "pixels that tiles overlap by (default: an eighth of a tile)")
 	f.VarP(&o.Workers, "jobs", "j", "photos to decode and to encode at a time, N or load:proc:save; the GPU takes one")
-	f.StringVarP(&format, "format", "f", "", "output format: png, jpg, tif, webp or bmp (default: the input's)")
+	f.StringVarP(&format, "format", "f", "", "output format of photos: png, jpg, tif, webp or bmp (default: the input's)")
 	f.IntVar(&o.Quality, "quality", 95, "JPEG quality, 1 to 100")
-	f.BoolVar(&o.Strip, "strip", false, "leave out EXIF, XMP and ICC profile")
+	f.BoolVar(&o.Strip, "strip", false, "leave out EXIF, XMP and ICC profile of photos")
 	f.StringVar(&o.Suffix, "suffix", "_deblurred", "put after the names of results; none is put by default where -o is given")
 	f.BoolVarP(&o.Recursive, "recursive", "r", false, "take in the subfolders of folders")
-	f.BoolVar(&o.SkipExisting, "skip-existing", false, "pass over photos whose result is there")
+	f.BoolVar(&o.SkipExisting, "skip-existing", false, "pass over what has its result already")
 	f.BoolVarP(&o.Ensemble, "ensemble", "x", false, "average over eight flips and turns: 8 times slower, a little sharper")
 	f.Uint64Var(&o.Seed, "seed", 0, "seed of the noise that the diffusion starts from")
 	f.Var(&o.Memory, "memory", "GPU memory to use at most, such as 1.5GiB or 800M (units of 1024)")
-	f.BoolVar(&o.Plan, "plan", false, "print how each photo would be restored, and in how much memory, and stop")
+	f.BoolVar(&o.Plan, "plan", false, "print how each photo or frame would be restored, and in how much memory, and stop")
 	f.BoolVar(&o.JSON, "json", false, "print one JSON object a line to standard output (to standard error with -o -)")
 	must(c.RegisterFlagCompletionFunc("format", cobra.FixedCompletions([]string{"png", "jpg", "tif", "webp", "bmp"}, cobra.ShellCompDirectiveNoFileComp)))
 	return c

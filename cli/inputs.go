@@ -8,23 +8,25 @@ import (
 	"strings"
 
 	"hidiff/hidiff/photo"
+	"hidiff/hidiff/video"
 )
 
 // stdio is the name of standard input and output on the command line.
 const stdio = "-"
 
-// job is one photo on its way.
+// job is one photo or video on its way.
 type job struct {
 	input, output string // paths, or stdio
-	name          string // the path below the folder it was found in, else the base name, "" for stdio; seeds its noise
+	name          string // the path below the folder it was found in, else the base name, "" for stdio; seeds its noise, a video's for all frames
 	format        photo.Format
 	data          []byte // of standard input, once read
 	info          photo.Info
-	skip          bool  // the output exists
-	err           error // found before the work began
+	video         *video.Info // once probed; nil for photos
+	skip          bool        // the output exists
+	err           error       // found before the work began
 }
 
-// label names the photo in messages.
+// label names the photo or video in messages.
 func (j *job) label() string {
 	if j.input == stdio {
 		return "standard input"
@@ -32,7 +34,10 @@ func (j *job) label() string {
 	return j.input
 }
 
-func (j *job) pixels() int64 { return int64(j.info.Width) * int64(j.info.Height) }
+// pixels counts all there is to restore.
+func (j *job) pixels() int64 {
+	return int64(j.info.Width) * int64(j.info.Height) * int64(max(j.frames(), 1))
+}
 
 // jobs finds the photos and decides where each result goes. Photos that are not there become
 // jobs that have failed; what could overwrite a photo is a usage error.
@@ -69,6 +74,9 @@ func (o *deblurOptions) jobs() ([]*job, error) {
 
 // place sets a job's output and format.
 func (o *deblurOptions) place(j *job, intoFile bool) error {
+	if j.isVideo() {
+		return o.placeVideo(j, intoFile)
+	}
 	j.format = o.Format
 	if o.Output == stdio || (o.Output == "" && j.input == stdio) {
 		j.output = stdio // in the input's format, known when its header is read
@@ -100,12 +108,17 @@ func (o *deblurOptions) place(j *job, intoFile bool) error {
 	if kept != j.format {
 		ext = extensions[j.format]
 	}
+	j.output = o.outputPath(j, ext)
+	return nil
+}
+
+// outputPath is where a job's result goes, beside the input or into a folder.
+func (o *deblurOptions) outputPath(j *job, ext string) string {
 	dir, base := filepath.Dir(j.input), filepath.Base(j.input)
 	if o.Output != "" {
 		dir = filepath.Join(o.Output, filepath.Dir(filepath.FromSlash(j.name)))
 	}
-	j.output = filepath.Join(dir, strings.TrimSuffix(base, filepath.Ext(base))+o.Suffix+ext)
-	return nil
+	return filepath.Join(dir, strings.TrimSuffix(base, filepath.Ext(base))+o.Suffix+ext)
 }
 
 var extensions = map[photo.Format]string{photo.PNG: ".png", photo.JPEG: ".jpg", photo.TIFF: ".tif", photo.WebP: ".webp", photo.BMP: ".bmp"}
@@ -124,12 +137,12 @@ func refuseOverwrites(jobs []*job) error {
 		}
 		at := identity(j.output)
 		if input, ok := inputs[at]; ok {
-			return usagef("the result would overwrite the photo %s: choose another -o or --suffix", input)
+			return usagef("the result would overwrite the input %s: choose another -o or --suffix", input)
 		}
 		in, err1 := os.Stat(j.input)
 		out, err2 := os.Stat(j.output) // on file systems that ignore case, or through hard links
 		if err1 == nil && err2 == nil && os.SameFile(in, out) {
-			return usagef("the result would overwrite the photo %s: choose another -o or --suffix", j.input)
+			return usagef("the result would overwrite the input %s: choose another -o or --suffix", j.input)
 		}
 		if other, ok := outputs[at]; ok {
 			return usagef("%s and %s would both become %s: deblur them into different folders", other, j.input, j.output)
@@ -225,19 +238,20 @@ func (f *finder) pattern(pattern string) error {
 			if err := f.folder(path); err != nil {
 				return err
 			}
-		case !info.IsDir() && isPhoto(path):
+		case !info.IsDir() && (isPhoto(path) || video.Known(path)):
 			f.found(path, filepath.Base(path))
 		}
 	}
 	if f.matches == before {
-		f.failed(pattern, fmt.Errorf("%s: no photo matches", pattern))
+		f.failed(pattern, fmt.Errorf("%s: no photo or video matches", pattern))
 	}
 	return nil
 }
 
-// folder adds the photos of a folder. Hidden files are left out.
+// folder adds the photos of a folder. Hidden files are left out, and so are videos, as they take long: they
+// are to be meant.
 func (f *finder) folder(root string) error {
-	before, given := f.matches, root
+	before, given, videos := f.matches, root, false
 	root += string(filepath.Separator) // so that a link to a folder is followed
 	err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
 		hidden := path != root && strings.HasPrefix(entry.Name(), ".")
@@ -250,7 +264,12 @@ func (f *finder) folder(root string) error {
 				return fs.SkipDir
 			}
 			return nil
-		case hidden || !isPhoto(path) || f.isResult(path):
+		case hidden || f.isResult(path):
+			return nil
+		case video.Known(path):
+			videos = true
+			return nil
+		case !isPhoto(path):
 			return nil
 		}
 		if info, err := os.Stat(path); err != nil || !info.Mode().IsRegular() { // follows links to files
@@ -262,7 +281,10 @@ func (f *finder) folder(root string) error {
 	})
 	if err == nil && f.matches == before {
 		hint := ""
-		if !f.recursive {
+		switch {
+		case videos:
+			hint = fmt.Sprintf(", and videos in folders are passed over: name them, or a pattern such as '%s'", filepath.Join(given, "*.mp4"))
+		case !f.recursive:
 			hint = " (its subfolders are searched with -r)"
 		}
 		f.failed(given, fmt.Errorf("%s: the folder holds no photo%s", given, hint))

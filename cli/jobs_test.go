@@ -13,6 +13,7 @@ import (
 var tree = []string{
 	"a.jpg", "b.PNG", "c.bmp", "d.webp", "notes.txt", "odd.dat", ".hidden.png", "a_deblurred.jpg",
 	"in/x.png", "in/deep/x.png", "in/deep/er/y.tif", "in/.git/z.png", "in/out/old.png", "empty/readme", "same/p.jpg", "same/p.png",
+	"films/clip.mp4", "films/clip_deblurred.mp4", "films/old.AVI", "mixed/m.mov", "mixed/m.png",
 }
 
 func TestJobs(t *testing.T) {
@@ -56,16 +57,26 @@ func TestJobs(t *testing.T) {
 		{"pipes", "-", "->-"},
 		{"from a pipe", "- -o x.png", "->x.png"},
 		{"into a pipe", "a.jpg -o -", "a.jpg>-"},
+		{"a video", "films/clip.mp4", "films/clip.mp4>films/clip_deblurred.mp4"},
+		{"a video, and photos in another format", "films/clip.mp4 a.jpg -f png -o new", "films/clip.mp4>new/clip.mp4 a.jpg>new/a.png"},
+		{"a video into a file", "films/clip.mp4 -o new/name.WEBM", "films/clip.mp4>new/name.WEBM"},
+		{"a video of an old kind becomes MKV", "films/old.AVI -o new/", "films/old.AVI>new/old.mkv"},
+		{"a pattern takes videos", "films/*", "films/clip.mp4>films/clip_deblurred.mp4 films/old.AVI>films/old_deblurred.mkv"},
+		{"a folder does not", "mixed -o new", "mixed/m.png>new/m.png"},
+		{"a folder of videos", "films -o new", "films>"},
+		{"a video into a pipe", "films/clip.mp4 -o -", "the video films/clip.mp4 cannot go to standard output"},
+		{"a video into a photo", "films/clip.mp4 -o x.png", "-o x.png: videos are written as .mp4"},
+		{"a video onto itself", "films/clip.mp4 -o films/", "would overwrite the input films/clip.mp4"},
 		{"several into a pipe", "a.jpg b.PNG -o -", "2 photos cannot go into one output"},
 		{"a folder into a pipe", "in -r -o -", "4 photos cannot go into one output"},
 		{"a pipe into a folder", "- a.jpg -o new", "where should the photo from standard input go?"},
 		{"an unknown format", "a.jpg -o name", "-o name has the extension of no image format"},
 		{"contradiction", "a.jpg -o x.png -f jpg", "-o x.png and -f jpeg differ"},
-		{"onto itself", "a.jpg -o ./a.jpg", "would overwrite the photo a.jpg"},
-		{"a folder onto itself", "in -o in", "would overwrite the photo in/x.png"},
-		{"through a link", "in/x.png -o link", "would overwrite the photo in/x.png"},
-		{"onto another input", "a.jpg a_deblurred.jpg", "would overwrite the photo a_deblurred.jpg"},
-		{"no suffix", "a.jpg --suffix=", "would overwrite the photo a.jpg"},
+		{"onto itself", "a.jpg -o ./a.jpg", "would overwrite the input a.jpg"},
+		{"a folder onto itself", "in -o in", "would overwrite the input in/x.png"},
+		{"through a link", "in/x.png -o link", "would overwrite the input in/x.png"},
+		{"onto another input", "a.jpg a_deblurred.jpg", "would overwrite the input a_deblurred.jpg"},
+		{"no suffix", "a.jpg --suffix=", "would overwrite the input a.jpg"},
 		{"two into one", "same -f png -o new", "same/p.jpg and same/p.png would both become new/p.png"},
 		{"two folders into one", "in in/deep -o new", "in/x.png and in/deep/x.png would both become new/x.png"},
 	} {
@@ -85,6 +96,14 @@ func TestJobs(t *testing.T) {
 		})
 	}
 	require.Equal(t, len(tree), len(files(t, "."))-1, "finding jobs must not write (the link counts as one)")
+}
+
+func TestVideosInFolders(t *testing.T) {
+	t.Chdir(t.TempDir())
+	writeText(t, "films/clip.mp4", "")
+	got := deblurFake(t, nil, "films")
+	require.Equal(t, exitFailed, got.code)
+	require.Equal(t, "error: films: the folder holds no photo, and videos in folders are passed over: name them, or a pattern such as 'films/*.mp4'\n", filepath.ToSlash(got.stderr))
 }
 
 func TestNoiseNames(t *testing.T) {

@@ -20,7 +20,7 @@ type restorer interface {
 
 // pipeline decodes the next photos and encodes the last ones while the GPU restores one. No
 // queue lies between the stages, so there are never more photos in memory than workers and
-// one.
+// one. Videos pass through restoring alone: there, other programs decode and encode.
 type pipeline struct {
 	engine   restorer
 	options  func(name string) hidiff.RestoreOptions
@@ -33,8 +33,8 @@ type pipeline struct {
 // task is a photo between two stages.
 type task struct {
 	*job
-	photo *photo.Photo
-	start time.Time // of restoring
+	photo *photo.Photo // nil for a video
+	start time.Time    // of restoring
 }
 
 // run returns errReported where a photo failed, and ctx's error where it ended early.
@@ -114,6 +114,9 @@ func (p *pipeline) passed(ctx context.Context, j *job, err error) bool {
 
 func (p *pipeline) decode(j *job) (task, error) {
 	t := task{job: j}
+	if j.video != nil {
+		return t, nil
+	}
 	var err error
 	if j.data != nil {
 		t.photo, err = photo.Decode(j.data, j.label())
@@ -130,8 +133,11 @@ func (p *pipeline) restore(ctx context.Context, t task) (task, error) {
 		return t, err
 	}
 	p.report.started(t.job)
+	if t.video != nil {
+		return t, p.restoreVideo(ctx, t.job)
+	}
 	o := p.options(t.name)
-	o.Progress = func(fraction float64) { p.report.progress(t.job, fraction) }
+	o.Progress = func(fraction float64) { p.report.progress(t.job, fraction, 0) }
 	restored, err := p.engine.Restore(ctx, t.photo, o)
 	if err != nil {
 		return t, fmt.Errorf("%s: %w", t.label(), err)
@@ -141,6 +147,9 @@ func (p *pipeline) restore(ctx context.Context, t task) (task, error) {
 }
 
 func (p *pipeline) encode(ctx context.Context, t task) error {
+	if t.video != nil {
+		return nil
+	}
 	if err := ctx.Err(); err != nil {
 		return err
 	}

@@ -11,6 +11,7 @@ type planLine struct {
 	Input      string `json:"input"`
 	Width      int    `json:"width,omitempty"`
 	Height     int    `json:"height,omitempty"`
+	Frames     int    `json:"frames,omitempty"` // of a video; what follows is of each
 	Exact      bool   `json:"exact"`
 	Bands      int    `json:"bands,omitempty"`
 	Offload    bool   `json:"offload"`
@@ -21,11 +22,11 @@ type planLine struct {
 	Error      string `json:"error,omitempty"`
 }
 
-// printPlans prints how each photo would be restored.
+// printPlans prints how each photo, and each frame of a video, would be restored.
 func (a *app) printPlans(engine restorer, o *deblurOptions, jobs []*job) error {
 	var failed error
 	for _, j := range jobs {
-		line := planLine{Input: j.input, Width: j.info.Width, Height: j.info.Height}
+		line := planLine{Input: j.input, Width: j.info.Width, Height: j.info.Height, Frames: j.frames()}
 		err := j.err
 		if err == nil {
 			p, planErr := engine.Plan(j.info.Width, j.info.Height, o.restore(j.name))
@@ -54,7 +55,10 @@ func (a *app) printPlans(engine restorer, o *deblurOptions, jobs []*job) error {
 }
 
 func (l planLine) String() string {
-	how, bands, where, budget := "exact", "whole", "", ""
+	how, bands, where, budget, frames, each := "exact", "whole", "", "", "", ""
+	if l.Frames > 0 {
+		frames, each = fmt.Sprintf("%d frames of ", l.Frames), " a frame"
+	}
 	if !l.Exact {
 		how = "in tiles, inexact"
 	}
@@ -67,6 +71,6 @@ func (l planLine) String() string {
 	if l.Budget > 0 {
 		budget = " of " + wgpu.FormatBytes(l.Budget)
 	}
-	return fmt.Sprintf("%s: %d×%d, %s, %s%s; GPU memory: %s%s at most, %s of it weights; %d dispatches",
-		l.Input, l.Width, l.Height, how, bands, where, wgpu.FormatBytes(l.Peak), budget, wgpu.FormatBytes(l.Weights), l.Dispatches)
+	return fmt.Sprintf("%s: %s%d×%d, %s, %s%s; GPU memory: %s%s at most, %s of it weights; %d dispatches%s",
+		l.Input, frames, l.Width, l.Height, how, bands, where, wgpu.FormatBytes(l.Peak), budget, wgpu.FormatBytes(l.Weights), l.Dispatches, each)
 }

@@ -15,8 +15,8 @@ import (
 // maxStdin bounds what is read from standard input.
 const maxStdin = 4 << 30
 
-// prepare finds, before any GPU work, what will fail: it reads every photo's header and tries
-// every output folder. Failures go into the jobs; the error returned is ctx's.
+// prepare finds, before any GPU work, what will fail: it reads every photo's header and all of
+// every video, and tries every output folder. Failures go into the jobs; the error returned is ctx's.
 func (o *deblurOptions) prepare(ctx context.Context, stdin io.Reader, jobs []*job) error {
 	folders := map[string]error{}
 	for _, j := range jobs {
@@ -51,7 +51,7 @@ func (o *deblurOptions) prepare(ctx context.Context, stdin io.Reader, jobs []*jo
 			}
 		}
 		if j.err == nil {
-			j.info, j.err = probe(j)
+			j.err = o.probe(ctx, j)
 		}
 		if j.format == "" {
 			if j.format = j.info.Format; j.format == photo.BMP {
@@ -59,7 +59,15 @@ func (o *deblurOptions) prepare(ctx context.Context, stdin io.Reader, jobs []*jo
 			}
 		}
 	}
-	return nil
+	return ctx.Err()
+}
+
+func (o *deblurOptions) probe(ctx context.Context, j *job) (err error) {
+	if j.isVideo() {
+		return o.probeVideo(ctx, j)
+	}
+	j.info, err = probePhoto(j)
+	return err
 }
 
 // writable creates a folder where there is none, and a file in it for a moment.
@@ -75,17 +83,18 @@ func writable(dir string) error {
 	return os.Remove(f.Name())
 }
 
-// probe reads a photo's header, from the whole file only where its beginning does not hold it.
-func probe(j *job) (photo.Info, error) {
+// probePhoto reads a photo's header, from the whole file only where its beginning does not hold it.
+func probePhoto(j *job) (photo.Info, error) {
 	if j.data != nil {
-		return photo.Probe(j.data, j.label())
+		info, err := photo.Probe(j.data, j.label())
+		if err != nil && looksLikeVideo(j.data) {
+			err = fmt.Errorf("%s: this is a video: give its file's name instead", j.label())
+		}
+		return info, err
 	}
-	info, err := os.Stat(j.input)
-	if err == nil && !info.Mode().IsRegular() {
-		err = fmt.Errorf("%s: not a file", j.input)
-	}
+	info, err := statFile(j.input)
 	if err != nil {
-		return photo.Info{}, notFound(j.input, err)
+		return photo.Info{}, err
 	}
 	head, err := readHead(j.input, 256<<10)
 	if err != nil {
@@ -99,6 +108,17 @@ func probe(j *job) (photo.Info, error) {
 		return photo.Info{}, err
 	}
 	return photo.Probe(data, j.input)
+}
+
+func statFile(path string) (fs.FileInfo, error) {
+	info, err := os.Stat(path)
+	if err == nil && !info.Mode().IsRegular() {
+		err = fmt.Errorf("%s: not a file", path)
+	}
+	if err != nil {
+		return nil, notFound(path, err)
+	}
+	return info, nil
 }
 
 func readHead(path string, n int64) ([]byte, error) {

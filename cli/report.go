@@ -4,19 +4,22 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/vbauerster/mpb/v8"
 	"github.com/vbauerster/mpb/v8/decor"
 )
 
-// event is what happens to a photo, and a line of --json.
+// event is what happens to a photo or video, and a line of --json.
 type event struct {
 	Event    string  `json:"event"` // start, progress, warning, done, skipped or error
 	Input    string  `json:"input"`
 	Output   string  `json:"output,omitempty"`
 	Width    int     `json:"width,omitempty"`
 	Height   int     `json:"height,omitempty"`
+	Frame    int     `json:"frame,omitempty"`  // of a video: how many are done
+	Frames   int     `json:"frames,omitempty"` // and how many there are
 	Fraction float64 `json:"fraction,omitempty"`
 	Seconds  float64 `json:"seconds,omitempty"`
 	Message  string  `json:"message,omitempty"`
@@ -28,7 +31,8 @@ type event struct {
 // summary is the last line of --json.
 type summary struct {
 	Event    string  `json:"event"`
-	Photos   int     `json:"photos"`
+	Photos   int     `json:"photos"`           // videos included
+	Videos   int     `json:"videos,omitempty"` // of these
 	Restored int     `json:"restored"`
 	Failed   int     `json:"failed"`
 	Skipped  int     `json:"skipped"`
@@ -49,10 +53,16 @@ type report struct {
 	sum      summary
 	start    time.Time
 	fraction float64 // last passed on
+	frame    int
 }
 
 func (a *app) newReport(o *deblurOptions, jobs []*job) *report {
 	r := &report{sum: summary{Event: "summary", Photos: len(jobs)}, start: time.Now()}
+	for _, j := range jobs {
+		if j.isVideo() {
+			r.sum.Videos++
+		}
+	}
 	switch {
 	case !o.JSON:
 		r.to = &console{out: a.stderr, screen: a.screen, at: map[*job]int64{}}
@@ -69,26 +79,29 @@ func (r *report) begin(jobs []*job) {
 	r.to.begin(jobs)
 	r.mu.Unlock()
 	for _, j := range jobs {
-		if lost := j.loses(); lost != "" {
-			r.add(j, event{Event: "warning", Message: lost})
+		for _, warning := range j.warnings() {
+			r.add(j, event{Event: "warning", Message: warning})
 		}
 	}
 }
 
-// loses says what the output's format cannot hold, or nothing.
-func (j *job) loses() string {
+// warnings say what the output cannot hold, or nothing.
+func (j *job) warnings() []string {
+	if j.video != nil {
+		return j.videoWarnings()
+	}
 	alpha := j.info.Alpha && !j.format.KeepsAlpha()
 	depth := j.info.Depth == 16 && !j.format.KeepsDepth16()
 	what := "transparency and 16 bits a sample are"
 	switch {
 	case !alpha && !depth:
-		return ""
+		return nil
 	case !depth:
 		what = "transparency is"
 	case !alpha:
 		what = "16 bits a sample are"
 	}
-	return fmt.Sprintf("%s: %s lost in %s: -f png keeps everything", j.label(), what, j.format)
+	return []string{fmt.Sprintf("%s: %s lost in %s: -f png keeps everything", j.label(), what, j.format)}
 }
 
 func (r *report) started(j *job) { r.add(j, event{Event: "start"}) }
@@ -101,8 +114,9 @@ func (r *report) skipped(j *job) { r.add(j, event{Event: "skipped"}) }
 
 func (r *report) failed(j *job, err error) { r.add(j, event{Event: "error", Error: err.Error()}) }
 
-func (r *report) progress(j *job, fraction float64) {
-	r.add(j, event{Event: "progress", Fraction: fraction})
+// progress is told the fraction of all that is done, and of a video the number of frames.
+func (r *report) progress(j *job, fraction float64, frame int) {
+	r.add(j, event{Event: "progress", Fraction: fraction, Frame: frame})
 }
 
 func (r *report) add(j *job, e event) {
@@ -110,12 +124,12 @@ func (r *report) add(j *job, e event) {
 	defer r.mu.Unlock()
 	switch e.Event {
 	case "start":
-		r.fraction = 0
+		r.fraction, r.frame = 0, 0
 	case "progress":
-		if e.Fraction < r.fraction+0.01 {
+		if e.Fraction < r.fraction+0.01 && e.Frame == r.frame {
 			return
 		}
-		r.fraction = e.Fraction
+		r.fraction, r.frame = e.Fraction, e.Frame
 	case "done":
 		r.sum.Restored++
 	case "skipped":
@@ -123,7 +137,7 @@ func (r *report) add(j *job, e event) {
 	case "error":
 		r.sum.Failed++
 	}
-	e.job, e.Input, e.Output, e.Width, e.Height = j, j.input, j.output, j.info.Width, j.info.Height
+	e.job, e.Input, e.Output, e.Width, e.Height, e.Frames = j, j.input, j.output, j.info.Width, j.info.Height, j.frames()
 	r.to.event(e, r.sum)
 }
 
@@ -156,7 +170,8 @@ func (l jsonLines) close(s summary)          { l.print(s) }
 // print drops a failure to write: there is nowhere left to report it.
 func (l jsonLines) print(v any) { _ = printJSON(l.w, v) }
 
-// console prints a line for every photo, on terminals above a progress bar over all pixels.
+// console prints a line for every photo, and some for every video, on terminals above a progress
+// bar over all pixels.
 type console struct {
 	out      *messages
 	screen   io.Writer // the terminal; nil where there is none
@@ -164,6 +179,8 @@ type console struct {
 	bar      *mpb.Bar
 	at       map[*job]int64 // pixels done
 	pixels   int64          // their sum
+	doing    atomic.Value   // a string beside the bar
+	told     time.Time      // when a line last told how far a video is
 }
 
 func (c *console) begin(jobs []*job) {
@@ -174,27 +191,49 @@ func (c *console) begin(jobs []*job) {
 	if c.screen == nil || total == 0 {
 		return
 	}
+	c.doing.Store("deblurring")
 	c.progress = mpb.New(mpb.WithOutput(c.screen), mpb.WithAutoRefresh())
 	c.bar = c.progress.AddBar(total, mpb.BarRemoveOnComplete(),
-		mpb.PrependDecorators(decor.Name("deblurring"), decor.Percentage(decor.WC{W: 5})),
+		mpb.PrependDecorators(decor.Any(func(decor.Statistics) string { return c.doing.Load().(string) }), decor.Percentage(decor.WC{W: 5})),
 		mpb.AppendDecorators(decor.AverageETA(decor.ET_STYLE_GO), decor.Name(" left")))
 	c.out.redirect(c.progress)
 }
 
 func (c *console) event(e event, s summary) {
 	switch e.Event {
+	case "start":
+		c.doing.Store("deblurring")
+		if e.Frames > 0 {
+			fmt.Fprintf(c.out, "%s: %s\n", e.job.label(), flickerNotice)
+		}
 	case "progress":
 		c.advance(e.job, e.Fraction)
+		if e.Frame > 0 {
+			c.tell(fmt.Sprintf("%s: frame %d of %d", e.job.label(), e.Frame, e.Frames))
+		}
 	case "warning":
 		fmt.Fprintf(c.out, "warning: %s\n", e.Message)
 	case "done":
 		c.advance(e.job, 1)
-		fmt.Fprintf(c.out, "%s%s → %s (%d×%d, %.1f s)\n", count(s), e.job.label(), outputLabel(e.job), e.Width, e.Height, e.Seconds)
+		frames := ""
+		if e.Frames > 0 {
+			frames = fmt.Sprintf("%d frames, ", e.Frames)
+		}
+		fmt.Fprintf(c.out, "%s%s → %s (%s%d×%d, %.1f s)\n", count(s), e.job.label(), outputLabel(e.job), frames, e.Width, e.Height, e.Seconds)
 	case "skipped":
 		fmt.Fprintf(c.out, "%s%s: skipped, %s exists\n", count(s), e.job.label(), e.Output)
 	case "error":
 		c.advance(e.job, 1)
 		fmt.Fprintf(c.out, "%serror: %s\n", count(s), e.Error)
+	}
+}
+
+// tell says how far a video is: beside the bar, or else with a line now and then.
+func (c *console) tell(text string) {
+	changed := c.doing.Swap(text) != text
+	if c.bar == nil && changed && time.Since(c.told) > 10*time.Second {
+		c.told = time.Now()
+		fmt.Fprintln(c.out, text)
 	}
 }
 
@@ -232,7 +271,15 @@ func (c *console) close(s summary) {
 	if s.Photos == 1 {
 		return
 	}
-	line := fmt.Sprintf("restored %d of %d photos", s.Restored, s.Photos)
+	what := "photos"
+	switch s.Videos {
+	case 0:
+	case s.Photos:
+		what = "videos"
+	default:
+		what = "photos and videos"
+	}
+	line := fmt.Sprintf("restored %d of %d %s", s.Restored, s.Photos, what)
 	if s.Skipped > 0 {
 		line += fmt.Sprintf(", %d skipped", s.Skipped)
 	}

@@ -35,6 +35,7 @@ var rooms = map[string][]string{
 	"hidiff/models":     {"hidiff"},
 	"hidiff/prepare":    {"hidiff/photo"},
 	"hidiff/synth":      {"hidiff/photo"},
+	"hidiff/video":      {"hidiff/photo"},
 	"hidiff":            {"autograd", "hidiff/checkpoint", "hidiff/metrics", "hidiff/photo", "tensor", "wgpu"},
 	"trainer":           {"autograd", "hidiff/checkpoint", "hidiff/metrics", "hidiff/photo", "tensor", "wgpu"},
 	"conformance/ref":   nil,
@@ -42,7 +43,7 @@ var rooms = map[string][]string{
 		"autograd", "conformance/ref", "hidiff", "hidiff/checkpoint", "hidiff/metrics", "hidiff/photo", "shaders", "tensor", "trainer", "wgpu",
 	},
 	"cli": {
-		"conformance", "hidiff", "hidiff/checkpoint", "hidiff/eval", "hidiff/metrics", "hidiff/models", "hidiff/photo", "hidiff/prepare", "hidiff/synth",
+		"conformance", "hidiff", "hidiff/checkpoint", "hidiff/eval", "hidiff/metrics", "hidiff/models", "hidiff/photo", "hidiff/prepare", "hidiff/synth", "hidiff/video",
 		"tensor", "trainer", "wgpu",
 	},
 	"cli/hidiff": {"cli"},

@@ -1,0 +1,53 @@
+package video_test
+
+import (
+	"context"
+	"fmt"
+	"log"
+	"os"
+	"os/exec"
+	"path/filepath"
+
+	"hidiff/hidiff/photo"
+	"hidiff/hidiff/video"
+)
+
+// Turns a clip into its negative. It runs only where ffmpeg is installed.
+func Example() {
+	if _, err := exec.LookPath("ffmpeg"); err != nil {
+		return
+	}
+	dir, err := os.MkdirTemp("", "video")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	clip, negative := filepath.Join(dir, "clip.mp4"), filepath.Join(dir, "negative.mp4")
+	err = exec.Command("ffmpeg", "-f", "lavfi", "-i", "testsrc2=size=64x48:rate=25:duration=0.2", clip).Run()
+	if err != nil {
+		log.Fatal(err)
+	}
+
+	ctx := context.Background()
+	info, err := video.Probe(ctx, clip)
+	if err != nil {
+		log.Fatal(err)
+	}
+	if err := info.Check(ctx, negative); err != nil {
+		log.Fatal(err)
+	}
+	err = info.Transform(ctx, negative, func(i int, frame *photo.Photo) (*photo.Photo, error) {
+		for k, v := range frame.Pix {
+			frame.Pix[k] = frame.Max - v
+		}
+		return frame, nil
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	info, err = video.Probe(ctx, negative)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Fprintln(os.Stderr, len(info.Times), "frames of", info.Width, "×", info.Height)
+}

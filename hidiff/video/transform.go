@@ -1,0 +1,160 @@
+package video
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"hidiff/hidiff/photo"
+)
+
+// Check finds out, on a single black frame, whether the video can be written into a file of the output's
+// extension: whether ffmpeg has the encoder, and the container room for all streams. It leaves nothing behind.
+func (v *Info) Check(ctx context.Context, output string) error {
+	dir, err := os.MkdirTemp("", "hidiff-video-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	e, err := v.encode(ctx, output, filepath.Join(dir, "trial"), true)
+	if err == nil {
+		if err = e.write(v.black(), v.Times[0]); err == nil {
+			err = e.finish()
+		}
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return err
+}
+
+func (v *Info) black() *photo.Photo {
+	p := &photo.Photo{Width: v.Width, Height: v.Height, Channels: 3, Max: 255, Pix: make([]uint16, v.Width*v.Height*3)}
+	if v.depth() == 16 {
+		p.Max = 65535
+	}
+	return p
+}
+
+// Transform calls each with every frame, from 0 on, and writes what it returns to a new file, which appears
+// whole or not at all: it is written under a temporary name in the same folder and renamed, and removed if
+// anything fails or ctx ends. An existing file is replaced.
+//
+// Frames are upright RGB photos with Max 255, or 65535 where the video has more than 8 bits a sample; each
+// returns photos of the same kind and size. Its errors are passed on with the path and the frame's number,
+// from 1 on. [Known] tells the files that can be read, [Writable] those that can be written.
+func (v *Info) Transform(ctx context.Context, output string, each func(i int, frame *photo.Photo) (*photo.Photo, error)) error {
+	temp, final, err := create(output)
+	if err != nil {
+		return fmt.Errorf("%s: cannot write: %w", output, err)
+	}
+	defer os.Remove(temp) // which is no longer there where all went well
+	if err = v.transform(ctx, output, temp, each); err == nil {
+		err = v.commit(ctx, output, temp, final)
+	}
+	if err != nil && ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return err
+}
+
+func (v *Info) transform(ctx context.Context, output, temp string, each func(i int, frame *photo.Photo) (*photo.Photo, error)) error {
+	ctx, cancel := context.WithCancel(ctx)
+	d, err := v.decode(ctx)
+	if err != nil {
+		cancel()
+		return err
+	}
+	defer d.cmd.Wait()
+	defer cancel()
+	e, err := v.encode(ctx, output, temp, false)
+	if err != nil {
+		return err
+	}
+	defer e.cmd.Wait()
+	defer cancel()
+	for i, time := range v.Times {
+		frame, err := d.next()
+		if err != nil {
+			return err
+		}
+		made, err := each(i, frame)
+		if err == nil && (made.Width != v.Width || made.Height != v.Height || made.Channels != 3 || made.Max != frame.Max || len(made.Pix) != len(frame.Pix)) {
+			err = errors.New("it came back in another size, or as another kind of photo")
+		}
+		if err != nil {
+			return fmt.Errorf("%s: frame %d: %w", v.Path, i+1, err)
+		}
+		if err := e.write(made, time); err != nil {
+			return err
+		}
+	}
+	if err := d.finish(); err != nil {
+		return err
+	}
+	return e.finish()
+}
+
+// create makes an empty file beside the output, with the permissions that the output has or will have, and
+// says what it is to be renamed to: what a link leads to.
+func create(output string) (temp, final string, err error) {
+	final = output
+	if target, err := filepath.EvalSymlinks(output); err == nil {
+		final = target
+	}
+	info, err := os.Stat(final)
+	switch {
+	case err == nil && !info.Mode().IsRegular():
+		return "", "", errors.New("a folder or device is there")
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
+		return "", "", err
+	}
+	// Not os.CreateTemp: its files are private, while this one should follow the umask.
+	temp = filepath.Join(filepath.Dir(final), fmt.Sprintf(".%s.%08x.tmp", filepath.Base(final), rand.Uint32()))
+	f, createErr := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
+	if createErr != nil {
+		return "", "", createErr
+	}
+	defer f.Close()
+	if err == nil {
+		_ = f.Chmod(info.Mode().Perm()) // of a file of somebody else's, the permissions cannot be kept
+	}
+	return temp, final, nil
+}
+
+// commit makes sure that all frames are there, as a full disk need not be an error to ffmpeg, and on the disk,
+// and gives the file its name.
+func (v *Info) commit(ctx context.Context, output, temp, final string) error {
+	to, _ := containerOf(output)
+	_, at := v.kept(to)
+	cmd, said, err := command(ctx, "ffprobe", "-v", "error", "-count_packets", "-select_streams", strconv.Itoa(at),
+		"-show_entries", "stream=nb_read_packets", "-of", "default=nokey=1:noprint_wrappers=1", "-i", "file:"+temp)
+	if err != nil {
+		return err
+	}
+	text, err := cmd.Output()
+	if err != nil {
+		return fmt.Errorf("%s: what was written cannot be read: %s", output, said.first(err))
+	}
+	if n := strings.TrimSpace(string(text)); n != strconv.Itoa(len(v.Times)) {
+		return fmt.Errorf("%s: %s of %d frames were written: is the disk full?", output, n, len(v.Times))
+	}
+	f, err := os.OpenFile(temp, os.O_RDWR, 0)
+	if err == nil {
+		err = f.Sync()
+		f.Close()
+	}
+	if err == nil {
+		err = os.Rename(temp, final)
+	}
+	if err != nil {
+		return fmt.Errorf("%s: cannot write: %w", output, err)
+	}
+	return nil
+}
