@@ -322,7 +322,7 @@ func (d *download) fetch(ctx context.Context) error {
 		d.size += int64(n)
 		d.progress(d.size, total)
 		switch {
-		case errors.Is(err, io.EOF):
+		case errors.Is(err, io.EOF) && ctx.Err() == nil: // a cancelled body may end as if it were whole
 			return nil
 		case context.Cause(ctx) == errStalled:
 			return &passingError{errStalled}
