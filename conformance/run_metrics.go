@@ -102,7 +102,7 @@ func (r *runner) score(what string, got, want, tolerance float64, err error) {
 	if err == nil && !(off <= tolerance) {
 		err = fmt.Errorf("got %.9g, want %.9g within %g", got, want, tolerance)
 	}
-	r.result(what, Diff{MaxAbs: off, MaxRel: off, Scale: 1, Got: got, Want: want}, 0, err)
+	r.result(what, Diff{MaxAbs: off, MaxRel: off, Scale: 1, Got: got, Want: want}, tolerance, err)
 }
 
 // cornerDistance is how far two homographies take a corner apart, at most.
