@@ -85,7 +85,8 @@ train-default: build
 	bin/hidiff train -opt Small_S1 --auto_resume
 	bin/hidiff train -opt Small_S2 --auto_resume
 	bin/hidiff eval -opt Small --baseline unsharp,richardson-lucy
-	bin/hidiff convert experiments/train_HI_Diff_Small_S2/models -o hidiff/models/small.safetensors --f16 --force
+	bin/hidiff convert experiments/train_HI_Diff_Small_S2/models -o hidiff/models/small.safetensors --f16 --force \
+		--metadata hidiff.description='camera shake, trained by this project on synthetic blur: docs/MODEL.md' --metadata hidiff.license=Apache-2.0
 
 clean:
 	rm -rf bin

@@ -67,9 +67,16 @@ func TestPage(t *testing.T) {
 		at := (y*sides.Width + restored.Width + 8) * 3
 		shown = append(shown, sides.Pix[at:at+3*restored.Width]...)
 	}
-	psnr, err := metrics.PSNR(*eightBits(&photo.Photo{Width: restored.Width, Height: restored.Height, Channels: 3, Max: 255, Pix: shown}), *eightBits(restored), metrics.Options{})
-	require.NoError(t, err)
-	require.Greater(t, psnr, 30.0, "a JPEG of it")
+	between := eightBits(&photo.Photo{Width: restored.Width, Height: restored.Height, Channels: 3, Max: 255, Pix: shown})
+	psnr := func(p *photo.Photo) float64 {
+		psnr, err := metrics.PSNR(*between, *eightBits(p), metrics.Options{})
+		require.NoError(t, err)
+		return psnr
+	}
+	require.Greater(t, psnr(restored), 30.0, "a JPEG of it")
+	pair := sources[0].(album)[0]
+	require.Greater(t, psnr(restored), psnr(pair.Input)+3)
+	require.Greater(t, psnr(restored), psnr(pair.Target)+3)
 
 	// Worst first, in the table and in the cards.
 	order := names(e.Datasets[0].ranked())
