@@ -101,11 +101,7 @@ func loadModel(o hidiff.LoadOptions, args []string) (*hidiff.Weights, error) {
 	if len(args) == 0 {
 		args = filepath.SplitList(os.Getenv("HIDIFF_MODEL"))
 	}
-	w, err := models.LoadWith(o, args...)
-	if errors.Is(err, models.ErrNoDefault) {
-		return nil, usagef("no weights: name them with -m (%s), or in the environment variable HIDIFF_MODEL; none are built in", weightsHelp)
-	}
-	return w, err
+	return models.LoadWith(o, args...)
 }
 
 // openModel prepares weights on a GPU, and says so if that is none.

@@ -133,20 +133,15 @@ func (a *app) models(_ context.Context, o *modelsOptions) error {
 	if err := a.printModels(list); err != nil {
 		return err
 	}
-	switch {
-	case len(chosen) > 0 && !marked:
+	if !marked {
 		fmt.Fprintf(a.stderr, "used where none is named: %s ($HIDIFF_MODEL)\n", strings.Join(chosen, ", "))
-	case !marked:
-		fmt.Fprintln(a.stderr, "no model is built into this program: name one with -m, or in the environment variable HIDIFF_MODEL")
 	}
 	return nil
 }
 
 func (a *app) printModels(list modelList) error {
 	t := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
-	if len(list.Models) > 0 {
-		fmt.Fprintln(t, "  name\tsize\tparameters\twhat it is\twhere")
-	}
+	fmt.Fprintln(t, "  name\tsize\tparameters\twhat it is\twhere")
 	for _, m := range list.Models {
 		mark, parameters, what, where := " ", "-", m.Description, m.Path
 		if m.Default {

@@ -61,7 +61,7 @@ func RunDir(ctx context.Context, d *tensor.Device, dir string, report func(Resul
 	if err == nil && t.total == 0 {
 		return fmt.Errorf("%s holds no fixtures", dir)
 	}
-	return t.failure(err)
+	return t.failure("checks of "+dir, err)
 }
 
 // belongsToOther says that a file is documentation, or part of a fixture that
@@ -91,9 +91,9 @@ func (t *tally) add(r Result) {
 }
 
 // failure returns err, or else an error if a check failed.
-func (t *tally) failure(err error) error {
+func (t *tally) failure(checks string, err error) error {
 	if err == nil && t.failed > 0 {
-		err = fmt.Errorf("%d of %d checks failed", t.failed, t.total)
+		err = fmt.Errorf("%d of %d %s failed", t.failed, t.total, checks)
 	}
 	return err
 }

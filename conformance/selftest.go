@@ -30,7 +30,7 @@ func SelfTest(ctx context.Context, d *tensor.Device, report func(Result)) error 
 		r := newRunner(ctx, d, &t, "network", []string{"gopro", "realblur"}[i])
 		r.guard(func() error { return r.networks(c, photoSize{1, 16, 24}) })
 	}
-	return t.failure(ctx.Err())
+	return t.failure("checks", ctx.Err())
 }
 
 // selfTestWidths are few: less than a vector, some vectors, and no multiple of one. Only

@@ -27,15 +27,10 @@ const (
 	LicenseKey     = "hidiff.license"     // an SPDX identifier
 )
 
-// The pattern must match something, as this folder's README does where there is no model.
-//
-//go:embed *.[ms]*
+//go:embed *.safetensors
 var embedded embed.FS
 
 var builtIn fs.FS = embedded // but in tests
-
-// ErrNoDefault is returned where no model is named and none is built in.
-var ErrNoDefault = errors.New("no model is built into this program: name one")
 
 // Model is a model that has a name.
 type Model struct {
@@ -108,11 +103,7 @@ func Load(args ...string) (*hidiff.Weights, error) { return LoadWith(hidiff.Load
 // LoadWith is [Load] with options.
 func LoadWith(o hidiff.LoadOptions, args ...string) (*hidiff.Weights, error) {
 	if len(args) == 0 {
-		w, err := readBuiltIn(Default)
-		if errors.Is(err, fs.ErrNotExist) {
-			err = ErrNoDefault
-		}
-		return w, err
+		return readBuiltIn(Default)
 	}
 	paths := make([]string, len(args))
 	for i, arg := range args {

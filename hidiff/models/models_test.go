@@ -30,7 +30,7 @@ func build(t *testing.T, files map[string][]byte) {
 	t.Helper()
 	old := builtIn
 	t.Cleanup(func() { builtIn = old })
-	program := fstest.MapFS{"README.md": {Data: []byte("models")}}
+	program := fstest.MapFS{}
 	for name, data := range files {
 		program[name] = &fstest.MapFile{Data: data}
 	}
@@ -66,15 +66,15 @@ func put(t *testing.T, data []byte, path ...string) {
 	require.NoError(t, os.WriteFile(name, data, 0o666))
 }
 
-// What is embedded are models, and all of them load.
+// What is embedded are models, all of them load, and the default is among them.
 func TestBuiltIn(t *testing.T) {
 	folder(t)
 	found, err := fs.Glob(embedded, "*")
 	require.NoError(t, err)
-	require.Contains(t, found, "README.md")
+	require.Contains(t, found, Default+".safetensors")
 	all, err := List()
 	require.NoError(t, err)
-	require.Len(t, all, len(found)-1, "nothing else is embedded: %v", found)
+	require.Len(t, all, len(found), "nothing else is embedded: %v", found)
 	for _, m := range all {
 		require.Empty(t, m.Problem, m.Name)
 		require.LessOrEqual(t, m.Bytes, int64(6<<20), m.Name)
@@ -86,10 +86,6 @@ func TestBuiltIn(t *testing.T) {
 func TestLoad(t *testing.T) {
 	t.Chdir(t.TempDir())
 	models := folder(t)
-	build(t, nil)
-	_, err := Load()
-	require.ErrorIs(t, err, ErrNoDefault)
-
 	build(t, map[string][]byte{"small.safetensors": tinyBundle(t, nil)})
 	for _, net := range []string{"net_g", "net_le_dm", "net_d"} {
 		put(t, tinyNetwork(t, net), models, "gopro", net+".pth")
