@@ -179,7 +179,10 @@ func TestSmallPresets(t *testing.T) {
 	for _, net := range []string{"net_g", "net_le_dm", "net_d"} {
 		require.Equal(t, fmt.Sprintf("experiments/%s/models/%s_%d.pth", s2.Name, net, s2.Train.TotalIter), test.Path.Pretrained(net).File)
 	}
-	require.Equal(t, s1.Dataset("train").DatarootGT, s2.Dataset("train").DatarootGT)
+	for i, o := range []*Options{s1, s2} { // where `make train-default` puts the pairs
+		root := fmt.Sprintf("datasets/small/train_s%d/", i+1)
+		require.Equal(t, []string{root + "input", root + "target"}, []string{o.Dataset("train").DatarootLQ, o.Dataset("train").DatarootGT})
+	}
 }
 
 func TestYAMLLoadsBack(t *testing.T) {
