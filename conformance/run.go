@@ -90,7 +90,7 @@ func (t *tally) add(r Result) {
 	t.report(r)
 }
 
-// failure returns err, or else an error if a check failed.
+// failure returns err, or else an error that says how many of the checks failed, if any did.
 func (t *tally) failure(checks string, err error) error {
 	if err == nil && t.failed > 0 {
 		err = fmt.Errorf("%d of %d %s failed", t.failed, t.total, checks)
