@@ -151,6 +151,7 @@ func TestNoOptionFile(t *testing.T) {
 		"# nothing":                  "x.yml: name: is missing",
 		"---":                        "x.yml:2: an option file is a list of keys and values, not nothing",
 		"- 1":                        "x.yml:1: an option file is a list of keys and values, not a list",
+		"!x |\n  a\n  b\n":           "x.yml:1: an option file is a list of keys and values, not the text \"a\\nb\\n\"",
 		"a: 1\n b: 2":                "x.yml:2: this is no YAML: mapping values are not allowed in this context",
 		"a: [1":                      "x.yml:1: this is no YAML: ",
 		"\x00":                       "x.yml: this is no YAML: control characters are not allowed",
@@ -199,7 +200,7 @@ func FuzzOptions(f *testing.F) {
 	}
 	for _, text := range []string{
 		"name: &a [*a]", "<<: {a: b}\nname: x", "datasets: {train: {iters: [[1]]}}", "? {a: b}\n: c", "network_g: {a: {b: [1, 2.5, ~, yes, '1', .inf]}}",
-		"train: {total_iter: !!int x, optim_total: !!float 3}", "name: !!binary aGk=\nmodel_type: 2001-01-01", "a: |\n  b\n", "\xef\xbb\xbfname: x", "%YAML 1.1\n---\nname: 1",
+		"train: {total_iter: !!int x, optim_total: !!float 3}", "name: !!binary aGk=\nmodel_type: 2001-01-01", "a: |\n  b\n", "!: |\n |\n  ", "\xef\xbb\xbfname: x", "%YAML 1.1\n---\nname: 1",
 	} {
 		f.Add([]byte(text), "a:b:c={d: 1}")
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -317,8 +318,9 @@ func describe(n *yaml.Node) string {
 	if runes := []rune(text); len(runes) > 40 {
 		text = string(runes[:40]) + "…"
 	}
-	if n.ShortTag() == "!!str" {
-		return fmt.Sprintf("the text %q", text)
+	// With a tag of the author's own, any text is no !!str: what must be escaped stays one line.
+	if quoted := strconv.Quote(text); n.ShortTag() == "!!str" || len(quoted) > len(text)+2 {
+		return "the text " + quoted
 	}
 	return text
 }
