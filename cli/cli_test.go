@@ -55,10 +55,10 @@ func TestConvertOptions(t *testing.T) {
 		got = o
 		return nil
 	})
-	command.SetArgs(strings.Fields("a.pth b.pth -o c.safetensors --f16 --param-key params_ema --force --metadata a=b=c,d --metadata e="))
+	command.SetArgs(strings.Fields("a.pth b.pth -o c.safetensors --f16 --param-key params_ema --force --opt d.yml --metadata a=b=c,d --metadata e="))
 	require.NoError(t, command.Execute())
 	require.Equal(t, &convertOptions{
-		Weights: []string{"a.pth", "b.pth"}, Output: "c.safetensors", F16: true, ParamKey: "params_ema", Force: true,
+		Weights: []string{"a.pth", "b.pth"}, Output: "c.safetensors", Options: "d.yml", F16: true, ParamKey: "params_ema", Force: true,
 		Metadata: map[string]string{"a": "b=c,d", "e": ""},
 	}, got)
 }

@@ -107,16 +107,11 @@ func (e *evaluation) configure(w *hidiff.Weights) error {
 	if err != nil {
 		return err
 	}
-	for _, net := range e.Prior.Networks() {
-		err := hidiff.Check(c.Parameters(net), w.Nets[net])
-		switch {
-		case err == nil:
-		case len(e.Weights) > 0:
-			fmt.Fprintf(e.stderr, "note: %s describes other networks than -m gives: these go by their own configuration\n", e.Options)
-			return nil
-		default:
-			return fmt.Errorf("%s describes another %s than %s is: %w", e.Options, net, w.Sources[net], err)
-		}
+	if err := describes(c, e.Options, w, e.Prior.Networks()); err != nil && len(e.Weights) > 0 {
+		fmt.Fprintf(e.stderr, "note: %s describes other networks than -m gives: these go by their own configuration\n", e.Options)
+		return nil
+	} else if err != nil {
+		return err
 	}
 	if e.sampled() && w.Config.Diffusion != c.Diffusion {
 		fmt.Fprintf(e.stderr, "note: the diffusion_schedule is that of %s, not that which the weights let expect\n", e.Options)

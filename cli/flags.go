@@ -101,7 +101,11 @@ func loadModel(o hidiff.LoadOptions, args []string) (*hidiff.Weights, error) {
 	if len(args) == 0 {
 		args = filepath.SplitList(os.Getenv("HIDIFF_MODEL"))
 	}
-	return models.LoadWith(o, args...)
+	w, err := models.LoadWith(o, args...)
+	if err != nil {
+		return nil, err
+	}
+	return w, configureTrained(w)
 }
 
 // openModel prepares weights on a GPU, and says so if that is none.

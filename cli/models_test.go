@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"hidiff/hidiff/models"
+	"hidiff/trainer"
 )
 
 // ownModels makes a new folder the user's folder of models.
@@ -157,4 +158,17 @@ func TestPull(t *testing.T) {
 	got = run(t.Context(), nil, "models", "pull", server.URL+"/g.pth", "--name", "parts", "--sha256", fmt.Sprintf("%x", sha256.Sum256(data)))
 	require.Zero(t, got.code, got.stderr)
 	require.Contains(t, got.stderr, "parts is not complete yet: weights lack net_le_dm, net_d")
+}
+
+// TestBuiltInIsAsTrained: the weights alone do not tell the steps of diffusion.
+func TestBuiltInIsAsTrained(t *testing.T) {
+	w, err := models.Load()
+	require.NoError(t, err)
+	for _, preset := range []string{"Small_S2", "Small"} {
+		o, err := trainer.Load(preset, nil)
+		require.NoError(t, err)
+		_, c, err := trainingConfig(o)
+		require.NoError(t, err)
+		require.Equal(t, c, w.Config, preset)
+	}
 }

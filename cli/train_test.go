@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"slices"
 	"strings"
@@ -197,8 +198,28 @@ func TestTrainBothStages(t *testing.T) {
 	second := contents(t, "tiny_S2")
 	require.Contains(t, second, "models/net_le_dm_latest.pth")
 	require.NotContains(t, second, "models/net_le_latest.pth", "it is frozen")
-	info := Execute(t.Context(), []string{"info", "experiments/tiny_S2/models"}, nil, &bytes.Buffer{}, &bytes.Buffer{})
-	require.Equal(t, exitOK, info)
+
+	// The steps of diffusion are those of the training.
+	steps := func(args ...string) string {
+		got := run(t.Context(), nil, args...)
+		require.Equal(t, exitOK, got.code, got.stderr)
+		return regexp.MustCompile(`diffusion_schedule:\n.*\n.*\n +timesteps: (.*)`).FindStringSubmatch(got.stdout)[1]
+	}
+	const models = "experiments/tiny_S2/models/"
+	require.Equal(t, "3", steps("info", "experiments/tiny_S2"))
+	require.Equal(t, "3", steps("info", models+"net_g_6.pth", models+"net_le_dm_6.pth", models+"net_d_6.pth"))
+	require.Equal(t, "3", steps("convert", models, "-o", "ours.safetensors"))
+	require.Equal(t, "3", steps("info", "ours.safetensors"))
+	require.NoError(t, os.Rename(models, "alone"))
+	require.Equal(t, "8", steps("info", "alone"), "as released")
+	require.Equal(t, "3", steps("convert", "alone", "-opt", "s2.yml", "-o", "told.safetensors"))
+	require.Equal(t, "3", steps("info", "told.safetensors"))
+	for options, says := range map[string]string{"s1.yml": "s1.yml is of stage one", "GoPro": "GoPro describes another net_g than ", "s3.yml": "no option file or preset s3.yml"} {
+		got := run(t.Context(), nil, "convert", "alone", "-opt", options, "-o", "no.safetensors")
+		require.Equal(t, exitFailed, got.code)
+		require.Contains(t, got.stderr, says)
+		require.NoFileExists(t, "no.safetensors")
+	}
 }
 
 // Killed after its first checkpoint and resumed, a training ends with the same bytes.

@@ -16,6 +16,7 @@ import (
 	"hidiff/hidiff"
 	"hidiff/hidiff/checkpoint"
 	"hidiff/hidiff/models"
+	"hidiff/trainer"
 )
 
 type infoOptions struct {
@@ -50,6 +51,7 @@ func (a *app) info(_ context.Context, o *infoOptions) error {
 
 type convertOptions struct {
 	Weights  []string
+	Options  string // the option file of their training, or a preset
 	Output   string
 	F16      bool
 	ParamKey string
@@ -65,6 +67,10 @@ func newConvertCommand(a *app, run func(context.Context, *convertOptions) error)
 		Short: "Bundle networks into one safetensors file",
 		Long: `Bundle the networks of a model, .pth or .safetensors files or folders of them, into one
 safetensors file that holds the configuration too, and print what was recognised.
+
+How many steps the diffusion has, and its betas, .pth files do not say. From an experiment's
+folder they are taken with its option file; for others trained with a diffusion_schedule of
+your own, name theirs with -opt. Without, it is that of the released models.
 
 The file's metadata are those of the files given, and what --metadata sets; 'hidiff models'
 shows ` + models.DescriptionKey + ` and ` + models.LicenseKey + `.`,
@@ -83,6 +89,7 @@ shows ` + models.DescriptionKey + ` and ` + models.LicenseKey + `.`,
 	}
 	f := c.Flags()
 	f.StringVarP(&o.Output, "output", "o", "", "the file to write, .safetensors")
+	f.StringVar(&o.Options, "opt", "", "option file of their training, stage two, or a preset (also -opt)")
 	f.BoolVar(&o.F16, "f16", false, "store 16-bit floats: half the size, rounded")
 	f.StringVar(&o.ParamKey, "param-key", "", "state_dict to take from .pth files, such as params_ema (default: params, else params_ema, else the only one)")
 	f.StringArrayVar(&metadata, "metadata", nil, "set key=value in the file's metadata; may be repeated")
@@ -125,6 +132,15 @@ func (a *app) convert(_ context.Context, o *convertOptions) error {
 	w, err := loadModel(hidiff.LoadOptions{ParamKey: o.ParamKey}, o.Weights)
 	if err != nil {
 		return err
+	}
+	if o.Options != "" {
+		options, err := trainer.Load(o.Options, nil)
+		if err != nil {
+			return err
+		}
+		if err := configure(w, options, o.Options); err != nil {
+			return err
+		}
 	}
 	maps.Copy(w.Metadata, o.Metadata)
 	dtype := checkpoint.F32
