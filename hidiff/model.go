@@ -49,7 +49,7 @@ type RestoreOptions struct {
 	// Tile > 0 restores overlapping square tiles of that many pixels by
 	// themselves. Inexact: attention no longer sees the whole photo.
 	Tile        int
-	TileOverlap int           // pixels; 0 means Tile/8
+	TileOverlap int           // pixels, at most Tile/2; 0 means Tile/8
 	Progress    func(float64) // called now and then with the fraction done
 	Prior       Prior         // "" is SampledPrior
 	Target      *photo.Photo  // the sharp photo, of the same size, for OraclePrior
@@ -259,6 +259,9 @@ func (m *Model) Plan(width, height int, o RestoreOptions) (Plan, error) {
 func (m *Model) plan(width, height int, o RestoreOptions) (Plan, error) {
 	if width <= 0 || height <= 0 {
 		return Plan{}, fmt.Errorf("a photo of %d x %d pixels cannot be restored", width, height)
+	}
+	if o.Tile < 0 || o.TileOverlap < 0 || o.TileOverlap > o.Tile/2 {
+		return Plan{}, fmt.Errorf("tiles of %d pixels cannot overlap by %d: 0 to half a tile is possible", o.Tile, o.TileOverlap)
 	}
 	if err := m.Weights.has(o.Prior); err != nil {
 		return Plan{}, err

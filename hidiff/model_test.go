@@ -192,15 +192,25 @@ func TestEnsembleAndTiles(t *testing.T) {
 }
 
 func TestBrokenWeightsAreNoBlackPicture(t *testing.T) {
-	w := fixtureWeights(t, "realblur_tiny")
-	bias, ok := w.Nets[hidiff.NetD].Get("resmlp.0.bias")
-	require.True(t, ok)
-	for i := range bias.Data {
-		bias.Data[i] = 0xff // NaN
+	for _, name := range []string{"realblur_tiny", "gopro_tiny"} { // a sampler each
+		w := fixtureWeights(t, name)
+		keys := w.Nets[hidiff.NetD].Keys()
+		last, _ := w.Nets[hidiff.NetD].Get(keys[len(keys)-1])
+		for i := range last.Data {
+			last.Data[i] = 0xff // NaN
+		}
+		m := openWeights(t, w, hidiff.Options{})
+		_, err := m.Restore(context.Background(), picture(16, 16, 3, 255), hidiff.RestoreOptions{})
+		require.ErrorContains(t, err, "not finite", name)
 	}
-	m := openWeights(t, w, hidiff.Options{})
-	_, err := m.Restore(context.Background(), picture(16, 16, 3, 255), hidiff.RestoreOptions{})
-	require.ErrorContains(t, err, "not finite")
+}
+
+func TestTilesThatCannotBe(t *testing.T) {
+	m := openModel(t, hidiff.Options{})
+	for _, o := range []hidiff.RestoreOptions{{Tile: -64}, {Tile: 64, TileOverlap: 33}, {Tile: 64, TileOverlap: -1}, {TileOverlap: 8}} {
+		_, err := m.Restore(context.Background(), picture(100, 16, 3, 255), o)
+		require.ErrorContains(t, err, "half a tile")
+	}
 }
 
 func TestMetadataStays(t *testing.T) {

@@ -30,6 +30,11 @@ fn leaky_relu(v: vec4f, slope: f32) -> vec4f {
     return select(slope * v, v, v > vec4f());  // keeps NaN, which max need not
 }
 
+// keep_nan returns v, but x where that is NaN: min and max may lose one.
+fn keep_nan(v: vec4f, x: vec4f) -> vec4f {
+    return select(v, x, (bitcast<vec4u>(x) & vec4u(0x7fffffffu)) > vec4u(0x7f800000u));
+}
+
 // activate applies the activation with number kind: 0 none, 1 GELU, 2 LeakyReLU.
 fn activate(kind: u32, v: vec4f, slope: f32) -> vec4f {
     switch kind {

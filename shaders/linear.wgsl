@@ -96,7 +96,10 @@ fn add_residual(v: vec4f, row: u32, column: u32) -> vec4f {
     // The denoiser has predicted noise (3) or x0 itself (4) for the sample r;
     // the next sample is the posterior mean. Source: HI-Diff's DDPM.p_sample.
     var x0 = v;
-    if (params.add == 3u) { x0 = clamp(params.recip * r - params.recipm1 * v, vec4f(-1.0), vec4f(1.0)); }
+    if (params.add == 3u) {
+        x0 = params.recip * r - params.recipm1 * v;
+        x0 = keep_nan(clamp(x0, vec4f(-1.0), vec4f(1.0)), x0);
+    }
     return params.coef1 * x0 + params.coef2 * r;
 }
 

@@ -34,11 +34,6 @@ const ACT: u32 = 0;
 @group(0) @binding(2) var<storage, read> b: array<vec4f>;
 @group(0) @binding(3) var<storage, read_write> y: array<vec4f>;
 
-// keep_nan returns v, but x where that is NaN: min and max may lose one.
-fn keep_nan(v: vec4f, x: vec4f) -> vec4f {
-    return select(v, x, (bitcast<vec4u>(x) & vec4u(0x7fffffffu)) > vec4u(0x7f800000u));
-}
-
 @compute @workgroup_size(64)
 fn pointwise(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
     let i = number(group) * 64u + lane;

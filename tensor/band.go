@@ -17,10 +17,14 @@ type bandCost struct {
 	scratch int   // of all temporaries together: they may not exceed Device.Scratch
 	halo    int   // extra rows on either side
 	step    int   // bands start at multiples of it; 0 means 1
+	work    int   // floating-point operations of the largest dispatch, where there are many
 }
 
 // maxPixels keeps workgroup counts, of 128 pixels at least, within 65,535 per axis.
 const maxPixels = 65_535 * 128
+
+// maxWork is what one dispatch may compute: a watchdog gives weak GPUs two seconds.
+const maxWork = 40_000_000_000
 
 // eachBand cuts t's rows into bands that fit the device and calls f for each,
 // top to bottom. Tensors that are not images count as one row per image.
@@ -38,6 +42,10 @@ func eachBand(t *Tensor, cost bandCost, f func(band)) {
 		whole = whole && int64(n*h*w)*int64(4*width) <= d.Limits().Binding
 	}
 	whole = whole && n*h*w <= maxPixels
+	if cost.work > 0 {
+		limit = min(limit, maxWork/cost.work)
+		whole = whole && n*h*w <= maxWork/cost.work
+	}
 	if d.Scratch > 0 && cost.scratch > 0 {
 		limit = min(limit, int(d.Scratch/int64(4*cost.scratch)))
 		whole = whole && n*h*w <= limit

@@ -35,7 +35,7 @@ func (l *Linear) Conv3x3(x *Tensor, c Conv) *Tensor {
 		panic(&ShapeError{"conv3x3", "x", fmt.Sprintf("[N, H, W, %d]", l.in), x.shape})
 	}
 	n, h, w := x.geometry()
-	shape, cost := []int{n, h, w, l.out}, bandCost{widths: []int{x.width()}, halo: 1}
+	shape, cost := []int{n, h, w, l.out}, bandCost{widths: []int{x.width()}, halo: 1, work: l.work()}
 	switch c.Store {
 	case Shuffled:
 		shape = []int{n, 2 * h, 2 * w, l.out / 4}
@@ -91,7 +91,7 @@ func (l *Linear) Conv3x3Backward(x *Tensor, c Conv, dy *Tensor, wanted bool) (dx
 		packed.Release()
 	}
 	defer ds.Release()
-	eachBand(x, bandCost{widths: []int{x.width(), ds.width()}, halo: 1}, func(b band) {
+	eachBand(x, bandCost{widths: []int{x.width(), ds.width()}, halo: 1, work: l.work()}, func(b band) {
 		xb, db := x.rowsOf(b, 1), ds.rowsOf(b, 0)
 		l.specs[0].accumulate(xb, db, b)
 		xb.Release()
@@ -126,6 +126,6 @@ func (l *Linear) convolve(x, y *Tensor, b band, c Conv) {
 		params: []any{b.height, w, first, rows, first - top, x.width() / 4, x0, l.n, 4 * y0, y.width(), 4 * r0, l.out, c.Act.Kind, add, c.Act.Slope},
 		views:  []wgpu.View{xv, {Buffer: l.panels.buffer, Size: l.weightBytes()}, wgpu.Whole(l.epilogue.buffer), rv, yv},
 		groups: [3]int{ceilDiv(rows*ceilDiv(w, 4), 64), l.panelCount(), 1},
-		work:   2 * float64(rows*w) * float64(l.k) * float64(l.n),
+		work:   float64(rows*w) * float64(l.work()),
 	})
 }

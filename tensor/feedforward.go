@@ -19,7 +19,7 @@ type FeedForward struct {
 func (f *FeedForward) Apply(x *Tensor) *Tensor {
 	y := newWhole(x.d, 1, x.shape...)
 	hidden := f.In.n
-	cost := bandCost{widths: []int{x.width(), hidden}, scratch: hidden + hidden/2, halo: 1}
+	cost := bandCost{widths: []int{x.width(), hidden}, scratch: hidden + hidden/2, halo: 1, work: f.In.work()}
 	eachBand(x, cost, func(b band) {
 		wide := f.wide(x, b, 1)
 		gated := New(x.d, b.images, b.y1-b.y0, x.shape[2], f.Out.in)
@@ -42,7 +42,7 @@ func (f *FeedForward) Backward(x, dy, dmodulation *Tensor) *Tensor {
 	d, out := x.d, f.Out.specs[0]
 	dx := New(d, x.shape...)
 	hidden := f.In.n
-	cost := bandCost{widths: []int{x.width(), hidden}, scratch: 3 * hidden, halo: 2}
+	cost := bandCost{widths: []int{x.width(), hidden}, scratch: 3 * hidden, halo: 2, work: f.In.work()}
 	eachBand(x, cost, func(b band) {
 		around := b.grow(1)
 		h := f.wide(x, b, 2)

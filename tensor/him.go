@@ -25,7 +25,7 @@ func (m *HIM) Apply(x, kv *Tensor, at int) *Tensor {
 	f := m.fold(x, kv, at)
 	defer f.release()
 	y := newWhole(x.d, 1, x.shape...)
-	eachBand(x, bandCost{widths: []int{x.width(), x.width()}}, func(b band) {
+	eachBand(x, bandCost{widths: []int{x.width(), x.width()}, work: f.work()}, func(b band) {
 		xb, yb := x.rowsOf(b, 0), y.target(b)
 		f.eachPixel("apply", b, xb, yb, 0, m.ProjBias.whole())
 		xb.Release()
@@ -46,7 +46,7 @@ func (m *HIM) Backward(x, kv *Tensor, at int, dy, dkv *Tensor) *Tensor {
 	// The gradients of scores and outs: what the pixels of each image sum to.
 	dtable, dconstants, douts := New(d, n, x.width(), f.all), New(d, n, f.all), New(d, n, f.all, x.width())
 	dx := newWhole(d, 1, x.shape...)
-	cost := bandCost{widths: []int{x.width(), f.all}, scratch: x.width() + 2*f.all}
+	cost := bandCost{widths: []int{x.width(), f.all}, scratch: x.width() + 2*f.all, work: f.work()}
 	eachBand(x, cost, func(b band) {
 		xb, dyb, dxb := x.rowsOf(b, 0), dy.rowsOf(b, 0), dx.target(b)
 		normal, attention, dscores := New(d, xb.shape...), New(d, withChannels(xb, f.all)...), New(d, withChannels(xb, f.all)...)
@@ -117,6 +117,9 @@ func (m *HIM) fold(x, kv *Tensor, at int) *foldedHIM {
 	return f
 }
 
+// work is that of a pixel, in floating-point operations.
+func (f *foldedHIM) work() int { return 4 * f.x.width() * f.all }
+
 func (f *foldedHIM) release() {
 	f.scores.Release()
 	f.outs.Release()
@@ -149,7 +152,7 @@ func (f *foldedHIM) eachPixel(entry string, b band, x, y *Tensor, dy0 int, more 
 	x.d.run(call{
 		kernel: f.kernel(entry), params: f.params(pixels, b.image, x0, dy0, y0), views: all,
 		groups: [3]int{min(groups, 65535), ceilDiv(groups, 65535), b.images},
-		work:   4 * float64(b.images*pixels) * float64(x.width()*f.all),
+		work:   4 * float64(b.images*pixels) * float64(f.work()),
 	})
 }
 

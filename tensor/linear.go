@@ -33,7 +33,7 @@ type Fused struct {
 // PyTorch: F.linear, and F.conv2d with a 1x1 kernel.
 func (l *Linear) Apply(x *Tensor, f Fused) *Tensor {
 	y := l.output(x, f)
-	eachBand(y, bandCost{widths: []int{x.width(), y.width()}}, func(b band) {
+	eachBand(y, bandCost{widths: []int{x.width(), y.width()}, work: l.work()}, func(b band) {
 		xb, yb := x.rowsOf(b, 0), y.target(b)
 		fb := f
 		if f.Residual != nil {
@@ -112,7 +112,7 @@ func (l *Linear) backward(i int, x, dy, add, dmodulation *Tensor, wanted bool) (
 	if wanted {
 		dx = newLike(x, x.parts, x.shape)
 	}
-	eachBand(x, bandCost{widths: []int{x.width(), dy.width()}, scratch: 3 * x.width()}, func(b band) {
+	eachBand(x, bandCost{widths: []int{x.width(), dy.width()}, scratch: 3 * x.width(), work: l.work()}, func(b band) {
 		xb, dyb := x.rowsOf(b, 0), dy.rowsOf(b, 0)
 		var addb, into *Tensor
 		if wanted {
@@ -236,9 +236,12 @@ func (l *Linear) multiply(x, y *Tensor, f Fused, image int) {
 		},
 		views:  append(append([]wgpu.View{xv, wgpu.Whole(l.epilogue.buffer), rv}, weights...), yv),
 		groups: groups,
-		work:   2 * float64(images*rows) * float64(l.k) * float64(l.n),
+		work:   float64(images*rows) * float64(l.work()),
 	})
 }
+
+// work is that of a row, in floating-point operations.
+func (l *Linear) work() int { return 2 * l.k * l.n }
 
 // windows is the number of uniform windows in linear.wgsl.
 const windows = 8

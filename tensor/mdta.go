@@ -29,7 +29,7 @@ const (
 // overwrites and returns x.
 func (a *Attention) Apply(x *Tensor, inPlace bool) *Tensor {
 	wide := a.QKV.n
-	bands := a.bands(x, bandCost{widths: []int{x.width(), wide}, scratch: wide, halo: 1})
+	bands := a.bands(x, bandCost{widths: []int{x.width(), wide}, scratch: wide, halo: 1, work: a.work()})
 	v := newWhole(x.d, a.Heads, x.shape...)
 	partials, qkv := a.correlate(x, v, bands)
 	qkv.Release()
@@ -52,6 +52,15 @@ func (a *Attention) bands(x *Tensor, cost bandCost) (bands []band) {
 	eachBand(x, cost, func(b band) { bands = append(bands, b) })
 	return bands
 }
+
+// gramWork and work are floating-point operations per pixel, of the correlation and of the
+// largest dispatch.
+func (a *Attention) gramWork() int {
+	_, c4 := a.sizes()
+	return 2 * a.Heads * 4 * c4 * (4*c4 + 27)
+}
+
+func (a *Attention) work() int { return max(a.QKV.work(), a.gramWork()) }
 
 // sizes returns the channels of a head, and as stored, in vec4.
 func (a *Attention) sizes() (c, c4 int) {
@@ -94,7 +103,7 @@ func (a *Attention) correlate(x, v *Tensor, bands []band) (partials, qkv *Tensor
 			params: []any{a.Heads, c, c4, slots, pixels, q0, v0, 0, 0, h, w, row, row - top, block4, chunk, first + b.image*a.Heads*slots},
 			views:  views(qv, a.Depth.taps.whole(), vv, partials.whole()),
 			groups: [3]int{chunks, a.Heads * blocks * blocks, b.images},
-			work:   2 * float64(b.images*pixels) * float64(a.Heads) * (float64(4*c4)*float64(4*c4) + 27*float64(4*c4)),
+			work:   float64(b.images*pixels) * float64(a.gramWork()),
 		})
 		first += chunks
 		v.commit(b, vb)

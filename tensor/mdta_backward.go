@@ -15,7 +15,7 @@ import (
 func (a *Attention) Backward(x, dy, dmodulation *Tensor) *Tensor {
 	expect(slices.Equal(dy.shape, x.shape) && dy.parts == x.parts, "mdta", "dy", fmt.Sprintf("%v in %d parts", x.shape, x.parts), dy)
 	d, wide := x.d, a.QKV.n
-	bands := a.bands(x, bandCost{widths: []int{x.width(), wide}, scratch: 3 * wide, halo: 2})
+	bands := a.bands(x, bandCost{widths: []int{x.width(), wide}, scratch: 3 * wide, halo: 2, work: a.work()})
 	v := NewParts(d, a.Heads, x.shape...)
 	partials, qkv := a.correlate(x, v, bands)
 	if len(bands) > 1 {

@@ -148,6 +148,31 @@ func TestBandsGiveTheSameBits(t *testing.T) {
 	}
 }
 
+// No operator may keep a weak GPU busy for so long that a watchdog steps in.
+func TestDispatchesAreShort(t *testing.T) {
+	d := openDevice(t).DryRun(0)
+	const dim, hidden = 384, 1021
+	linear := func(out, in int, conv bool) *Linear {
+		taps := 1
+		if conv {
+			taps = 9
+		}
+		return NewLinear(d, LinearSpec{Out: out, In: in, Conv: conv, Weight: NewParameter(d, make([]float32, out*in*taps))})
+	}
+	f := &FeedForward{In: linear(2*hidden, dim, false), Depth: NewDepthwise(d, 2*hidden, 2, NewParameter(d, make([]float32, 9*2*hidden)), nil), Out: linear(dim, hidden, false)}
+	for name, apply := range map[string]func(x *Tensor) *Tensor{
+		"linear":      func(x *Tensor) *Tensor { return linear(2*hidden, dim, false).Apply(x, Fused{}) },
+		"conv3x3":     func(x *Tensor) *Tensor { return linear(2*dim, dim, true).Conv3x3(x, Conv{}) },
+		"feedforward": f.Apply,
+	} {
+		d.MostBands = 1
+		y := apply(New(d, 1, 160, 210, dim))
+		require.Greater(t, d.MostBands, 1, name)
+		require.Less(t, d.Stats().MostWork, 1.2*maxWork, "%s, with the rows around a band", name)
+		y.Release()
+	}
+}
+
 // A NaN must stay visible.
 func TestNaNIsKept(t *testing.T) {
 	d := openDevice(t)

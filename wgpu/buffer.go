@@ -163,16 +163,18 @@ func (d *Device) trim(need int64) {
 		d.pool.free[largest] = list[:len(list)-1]
 		need -= largest
 	}
-	if d.err == nil && !d.dry {
+	if d.failure() == nil && !d.dry {
 		d.dev.Poll(true, nil) // memory comes back only when the work is done
 	}
 }
 
 func (d *Device) destroy(b *Buffer) {
 	for key := range b.groups {
-		if g, ok := d.groups[key]; ok {
-			g.Release()
-			delete(d.groups, key)
+		g := d.groups[key]
+		g.raw.Release()
+		delete(d.groups, key)
+		for _, other := range g.buffers {
+			delete(other.groups, key)
 		}
 	}
 	if !d.dry {

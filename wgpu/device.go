@@ -2,6 +2,7 @@ package wgpu
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"runtime"
@@ -38,6 +39,7 @@ type Stats struct {
 	Allocations        int64 // buffers created (reuse from the pool does not count)
 	Dispatches         int64
 	Work, Bytes        float64 // as the dispatches estimate them: floating-point operations, bytes moved
+	MostWork           float64 // of one dispatch
 	Submits            int64
 	Reads              int64
 }
@@ -63,7 +65,7 @@ type Device struct {
 	stats   Stats
 	pool    pool
 	kernels map[kernelKey]*Kernel
-	groups  map[groupKey]*gpu.BindGroup
+	groups  map[groupKey]boundGroup
 	rec     recorder
 	prof    *profiler
 
@@ -96,7 +98,7 @@ func Open(o Options) (*Device, error) {
 		log:     o.Logger,
 		budget:  o.Memory,
 		kernels: map[kernelKey]*Kernel{},
-		groups:  map[groupKey]*gpu.BindGroup{},
+		groups:  map[groupKey]boundGroup{},
 	}
 	if d.log == nil {
 		d.log = slog.New(slog.DiscardHandler)
@@ -217,7 +219,7 @@ func (d *Device) Limits() Limits { return d.limits }
 func (d *Device) DryRun(budget int64) *Device {
 	return &Device{
 		adapter: d.adapter, limits: d.limits, features: d.features, log: d.log, dry: true, budget: budget,
-		kernels: map[kernelKey]*Kernel{}, groups: map[groupKey]*gpu.BindGroup{},
+		kernels: map[kernelKey]*Kernel{}, groups: map[groupKey]boundGroup{},
 	}
 }
 
@@ -332,16 +334,19 @@ func (d *Device) Close() {
 	if d.closed {
 		return
 	}
+	lost := errors.Is(d.failure(), ErrDeviceLost)
 	d.closed = true
 	if d.dry {
 		return
 	}
 	if d.dev != nil {
 		d.rec.drop()
-		d.dev.Poll(true, nil)
+		if !lost {
+			d.dev.Poll(true, nil)
+		}
 	}
 	for _, g := range d.groups {
-		g.Release()
+		g.raw.Release()
 	}
 	for _, k := range d.kernels {
 		k.release()

@@ -12,5 +12,6 @@
 // GPU failures stick to the device: after the first one every call is a no-op
 // and [Device.Flush], [Device.Read] and [Device.Err] return it. Only
 // allocation can fail at the call itself, because a caller can act on it (with
-// smaller bands).
+// smaller bands). One failure is out of reach: a device that is lost while
+// wgpu-native waits for it makes that end the process.
 package wgpu

@@ -138,6 +138,12 @@ type viewKey struct {
 	offset, size int64
 }
 
+// boundGroup is a cached bind group and what it names.
+type boundGroup struct {
+	raw     *gpu.BindGroup
+	buffers []*Buffer
+}
+
 // bindGroup returns the cached bind group for these views. The caller holds mu.
 func (d *Device) bindGroup(k *Kernel, views []View) (*gpu.BindGroup, error) {
 	key := groupKey{kernel: k.id, n: uint32(len(views))}
@@ -145,7 +151,7 @@ func (d *Device) bindGroup(k *Kernel, views []View) (*gpu.BindGroup, error) {
 		key.views[i] = viewKey{v.Buffer.id, v.Offset, v.Size}
 	}
 	if g, ok := d.groups[key]; ok {
-		return g, nil
+		return g.raw, nil
 	}
 	entries := make([]gpu.BindGroupEntry, 0, len(views)+1)
 	entries = append(entries, gpu.BindGroupEntry{Binding: 0, Buffer: d.rec.params, Size: paramStride})
@@ -158,12 +164,14 @@ func (d *Device) bindGroup(k *Kernel, views []View) (*gpu.BindGroup, error) {
 	if err != nil {
 		return nil, err
 	}
-	d.groups[key] = g
+	cached := boundGroup{raw: g}
 	for _, v := range views {
 		if v.Buffer.groups == nil {
 			v.Buffer.groups = map[groupKey]struct{}{}
 		}
 		v.Buffer.groups[key] = struct{}{}
+		cached.buffers = append(cached.buffers, v.Buffer)
 	}
+	d.groups[key] = cached
 	return g, nil
 }

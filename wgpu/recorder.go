@@ -104,6 +104,7 @@ func (d *Device) Dispatch(c Dispatch) {
 	}
 	d.check(c)
 	d.stats.Work += c.Work
+	d.stats.MostWork = max(d.stats.MostWork, c.Work)
 	d.stats.Bytes += c.Bytes
 	if d.dry {
 		d.stats.Dispatches++

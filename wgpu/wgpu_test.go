@@ -124,6 +124,23 @@ func TestSteadyStateAllocatesNothing(t *testing.T) {
 	require.Equal(t, int64(0), d.Stats().Live)
 }
 
+// What stays, such as weights, must not remember all that it was ever bound with.
+func TestDestroyedBuffersAreForgotten(t *testing.T) {
+	d := open(t, Options{})
+	k := axpyKernel(t, d)
+	stays := filled(t, d, 1)
+	for range 3 {
+		passing := filled(t, d, 0)
+		d.Dispatch(Dispatch{Kernel: k, Params: u32s(1, 1), Views: []View{Whole(stays), Whole(passing)}, Groups: [3]uint32{1, 1, 1}})
+		require.Len(t, stays.groups, 1)
+		require.Len(t, d.groups, 1)
+		passing.Release()
+		d.Trim()
+		require.Empty(t, stays.groups)
+		require.Empty(t, d.groups)
+	}
+}
+
 func TestBudget(t *testing.T) {
 	d := open(t, Options{Memory: 1 << 20})
 	a, err := d.Alloc("a", 600<<10)
