@@ -111,7 +111,7 @@ func newDeblurCommand(a *app, run func(context.Context, *deblurOptions) error) *
 	f.Uint64Var(&o.Seed, "seed", 0, "seed of the noise that the diffusion starts from")
 	f.Var(&o.Memory, "memory", "GPU memory to use at most, such as 1.5GiB or 800M (units of 1024)")
 	f.BoolVar(&o.Plan, "plan", false, "print how each photo or frame would be restored, and in how much memory, and stop")
-	f.BoolVar(&o.JSON, "json", false, "print one JSON object a line to standard output (to standard error with -o -)")
+	f.BoolVar(&o.JSON, "json", false, "print one JSON object a line to standard output, or to standard error if a photo goes to standard output")
 	must(c.RegisterFlagCompletionFunc("format", cobra.FixedCompletions([]string{"png", "jpg", "tif", "webp", "bmp"}, cobra.ShellCompDirectiveNoFileComp)))
 	return c
 }

@@ -151,6 +151,15 @@ func TestDeblurPipes(t *testing.T) {
 	require.Equal(t, photo.WebP, out.Format)
 	require.Contains(t, got.stderr, `"event":"done"`) // as photos go to stdout
 
+	write(t, "b.jpg", picture(5, 4))
+	got = runFake(t, t.Context(), &fakeEngine{}, in, "deblur", "-", "b.jpg", "--json", "-m", tiny)
+	require.Equal(t, exitOK, got.code, got.stderr)
+	encoded, err := photo.Encode(out, photo.EncodeOptions{Format: photo.PNG})
+	require.NoError(t, err)
+	require.Equal(t, string(encoded), got.stdout, "the photo, and nothing else")
+	require.Contains(t, got.stderr, `"restored":2`)
+	require.FileExists(t, "b_deblurred.jpg")
+
 	require.Zero(t, runFake(t, t.Context(), &fakeEngine{}, in, "deblur", "-", "-o", "x.png", "-m", tiny).code)
 	isNegative(t, "x.png", p)
 

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
-	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -63,8 +61,10 @@ on the dataset itself, which flatters them. It takes the CPU some seconds a phot
 oracle, what net_le sees in the sharp photo, as in stage one, whose net_g and net_le -m then names.
 
 The restored photos go into results/NAME/visualization, the scores of all photos into scores.csv and
-scores.json, and report/index.html shows the worst and the best. Exit code: 0 all photos were scored,
-1 some were not, 2 the command line is wrong, 130 interrupted; --skip-existing then goes on.`
+scores.json, and report/index.html shows the worst and the best. Datasets may be evaluated one at a time: what an
+earlier run into NAME, of the same weights and settings, says of others stays, but for pictures in the report.
+
+Exit code: 0 all photos were scored, 1 some were not, 2 the command line is wrong, 130 interrupted; --skip-existing then goes on.`
 
 const evalExample = `  hidiff eval -opt GoPro --dataset GoPro -m hidiff-gopro.safetensors
   hidiff eval -opt options/test/RealBlur_J.yml --seeds 5
@@ -339,14 +339,12 @@ func datasetName(target string) string {
 // run restores and scores, and writes everything.
 func (e *evaluation) run(ctx context.Context, weights *hidiff.Weights) (err error) {
 	o := make([]eval.Options, len(e.sources))
-	earlier, err := e.earlier()
-	if err != nil {
+	if err := e.goOn(); err != nil {
 		return err
 	}
 	left := 0
 	var engine restorer
 	for i, d := range e.result.Datasets {
-		d.Earlier = earlier[d.Name]
 		o[i] = eval.Options{Seeds: e.Seeds, Seed: e.Seed, Done: func(m *eval.Image) { e.done(d, e.sources[i].Len(), m) }}
 		if weights != nil {
 			o[i].Restore = func(ctx context.Context, p eval.Photos, seed uint64) (*photo.Photo, error) {
@@ -418,35 +416,6 @@ func (e *evaluation) chooseBaselines(ctx context.Context, d *eval.Dataset, s eva
 	return nil
 }
 
-// earlier returns what --skip-existing goes on from, by dataset.
-func (e *evaluation) earlier() (map[string]*eval.Dataset, error) {
-	if !e.SkipExisting {
-		return nil, nil
-	}
-	path := e.scores()
-	before, err := eval.ReadJSON(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	} else if err != nil {
-		return nil, err
-	}
-	datasets := map[string]*eval.Dataset{}
-	for _, d := range before.Datasets {
-		datasets[d.Name] = d
-	}
-	if maps.Equal(before.Restoring, e.result.Restoring) {
-		return datasets, nil
-	}
-	var apart []string
-	for key, value := range e.result.Restoring {
-		if before.Restoring[key] != value {
-			apart = append(apart, key)
-		}
-	}
-	slices.Sort(apart)
-	return nil, fmt.Errorf("%s is of a run with another %s: choose another --name, or leave out --skip-existing to replace it", path, strings.Join(apart, ", "))
-}
-
 func (e *evaluation) scores() string { return filepath.Join(e.folder, "scores.json") }
 
 func (e *evaluation) save() error {
@@ -456,7 +425,7 @@ func (e *evaluation) save() error {
 
 // finish writes what a whole run leaves.
 func (e *evaluation) finish(ctx context.Context) error {
-	e.result.Complete = true
+	e.result.Complete = !slices.ContainsFunc(e.result.Kept, func(d *eval.Dataset) bool { return !d.Complete })
 	if err := e.save(); err != nil {
 		return err
 	}

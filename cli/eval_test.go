@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/csv"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -284,6 +285,8 @@ func TestEvalBadInput(t *testing.T) {
 			}
 		}, folders("--results", "r"), []string{"1 of 4 pairs", "r/3.png is 64×63 pixels, but its partner Shots/test/target/3.png is 64×64"}},
 		"oracle without net_le": {nil, folders("--prior", "oracle", "-m", filepath.Join(tiny, "gopro_tiny_net_g.pth"), "-m", filepath.Join(tiny, "gopro_tiny_net_d.pth")), []string{"weights lack net_le: the prior oracle needs net_g and net_le, and given were: net_g"}},
+		"oracle by default":     {func(t *testing.T) { t.Setenv("HIDIFF_MODEL", "") }, folders("--prior", "oracle"), []string{"weights lack net_le: the prior oracle needs net_g and net_le, and given were: net_g built-in model small"}},
+		"oracle built in":       {nil, folders("--prior", "oracle", "-m", "small"), []string{"weights lack net_le: the prior oracle needs net_g and net_le"}},
 		"sampled without net_d": {nil, folders("-m", filepath.Join(tiny, "gopro_tiny_net_g.pth"), "-m", filepath.Join(tiny, "gopro_tiny_net_le.pth")), []string{"weights lack net_le_dm, net_d: deblurring needs net_g, net_le_dm and net_d"}},
 		"no target":             {nil, []string{"--input", "Shots/test/input", "--target", "nowhere", "-m", tiny}, []string{"--target: there is no folder nowhere"}},
 		"missing input":         {func(t *testing.T) { require.NoError(t, os.Remove("Shots/test/input/2.png")) }, folders("-m", tiny), []string{"--input Shots/test/input lacks 1 of 4 photos", ": 2"}},
@@ -393,6 +396,146 @@ func TestEvalSkipExisting(t *testing.T) {
 	third := &evalEngine{}
 	require.Equal(t, exitOK, runEval(t, t.Context(), third, args...).code)
 	require.Len(t, third.names, 4, "without the option everything is restored")
+}
+
+// TestEvalSkipExistingOfOtherFolders goes on with no other photos than those that were restored, however their folders are spelt.
+func TestEvalSkipExistingOfOtherFolders(t *testing.T) {
+	testFile(t)
+	for i := range 4 {
+		for _, root := range []string{"input", "target"} {
+			p, err := photo.Open(fmt.Sprintf("Shots/test/%s/%d.png", root, i))
+			require.NoError(t, err)
+			writePhoto(t, fmt.Sprintf("Shots/test/strong_%s/%d.png", root, i), smear(p, 5))
+		}
+	}
+	require.Equal(t, exitOK, runEval(t, t.Context(), &evalEngine{}, folders("-m", tiny)...).code)
+	require.Equal(t, exitOK, runEval(t, t.Context(), &evalEngine{}, "-opt", "test.yml", "--dataset", "GoPro").code)
+	refused := func(name, another string, args ...string) {
+		t.Helper()
+		before, err := os.ReadFile("results/" + name + "/scores.json")
+		require.NoError(t, err)
+		got := runEval(t, t.Context(), nil, append(args, "--skip-existing")...)
+		require.Equal(t, exitFailed, got.code)
+		require.Equal(t, "results/"+name+"/scores.json is of a run with another "+another+": choose another --name, or leave out --skip-existing to replace it",
+			strings.TrimPrefix(lines(filepath.ToSlash(got.stderr))[len(lines(got.stderr))-1], "hidiff: "))
+		after, err := os.ReadFile("results/" + name + "/scores.json")
+		require.NoError(t, err)
+		require.Equal(t, before, after)
+	}
+	refused("eval_Shots", "input of Shots", "-m", tiny, "--input", "Shots/test/strong_input", "--target", "Shots/test/target")
+	refused("eval_Shots", "target of Shots", "-m", tiny, "--input", "Shots/test/input", "--target", "Shots/test/strong_target")
+	refused("eval_Shots", "input of Shots, seed, target of Shots", "-m", tiny, "--input", "Shots/test/strong_input", "--target", "Shots/test/strong_target", "--seed", "2")
+	refused("test_tiny", "input of GoPro", "-opt", "test.yml", "--force_yml", "datasets:test_1:dataroot_lq=Shots/test/strong_input")
+
+	there, err := filepath.Abs("Shots/test")
+	require.NoError(t, err)
+	require.NoError(t, os.Symlink(there, "link"))
+	for _, args := range [][]string{
+		{"--input", filepath.Join(there, "input"), "--target", "./Shots/test/target/"},
+		{"--input", "link/input", "--target", "link/target", "--dataset", "Shots", "--name", "eval_Shots"},
+	} {
+		got := runEval(t, t.Context(), nil, append(args, "-m", tiny, "--skip-existing")...)
+		require.Equal(t, exitOK, got.code, got.stderr)
+	}
+}
+
+// TestEvalSkipExistingOfAnotherSuffix takes no photos that lie there from a run before the last, under another seed.
+func TestEvalSkipExistingOfAnotherSuffix(t *testing.T) {
+	testFile(t)
+	for _, c := range []struct {
+		args     []string
+		restored int
+	}{
+		{[]string{"--force_yml", "val:suffix=a"}, 4},
+		{[]string{"--force_yml", "val:suffix=b", "--seed", "9"}, 4},
+		{[]string{"--force_yml", "val:suffix=a", "--seed", "9", "--skip-existing"}, 4},
+		{[]string{"--force_yml", "val:suffix=a", "--seed", "9", "--skip-existing"}, 0},
+	} {
+		engine := &evalEngine{}
+		got := runEval(t, t.Context(), engine, append([]string{"-opt", "test.yml", "--dataset", "GoPro", "--protocol", "basicsr"}, c.args...)...)
+		require.Equal(t, exitOK, got.code, got.stderr)
+		require.Len(t, engine.names, c.restored, c.args)
+	}
+}
+
+// TestEvalKeepsDatasets evaluates the datasets of a file one at a time, as if at once.
+func TestEvalKeepsDatasets(t *testing.T) {
+	testFile(t)
+	try := func(engine *evalEngine, args ...string) result {
+		t.Helper()
+		got := runEval(t, t.Context(), engine, append([]string{"-opt", "test.yml", "--report-images", "2"}, args...)...)
+		require.Equal(t, exitOK, got.code, got.stderr)
+		return got
+	}
+	goPro, realBlur := []string{"--dataset", "GoPro", "--protocol", "basicsr", "--baseline", "unsharp"}, []string{"--dataset", "RealBlur_J", "--protocol", "matlab"}
+	text := func(d *eval.Dataset) string { // as no number equals itself where there is none
+		data, err := json.Marshal(d)
+		require.NoError(t, err)
+		return string(data)
+	}
+	try(&evalEngine{}, goPro...)
+	first := readScores(t, "test_tiny").Datasets[0]
+	csv, err := os.ReadFile("results/test_tiny/scores.csv")
+	require.NoError(t, err)
+	require.NotContains(t, try(&evalEngine{}, realBlur...).stderr, "replaced")
+	both := readScores(t, "test_tiny")
+	require.True(t, both.Complete)
+	require.Len(t, both.Datasets, 2)
+	require.Equal(t, text(first), text(both.Datasets[0]), "as it was, the explanation of its options included")
+	require.Equal(t, "RealBlur_J", both.Datasets[1].Name)
+	more, err := os.ReadFile("results/test_tiny/scores.csv")
+	require.NoError(t, err)
+	require.True(t, strings.HasPrefix(string(more), string(csv)), "%s", more)
+	require.Len(t, lines(string(more)), 1+4+2)
+	page, err := os.ReadFile("results/test_tiny/report/index.html")
+	require.NoError(t, err)
+	require.Contains(t, string(page), "<strong>"+first.Scores[0].PSNR.Round(3)+"</strong>")
+	require.Contains(t, string(page), "kept from an earlier run")
+	require.Contains(t, string(page), `<h2 id="RealBlur_J">`)
+	try(nil, "--skip-existing") // of neither anything is left to restore
+
+	// One of them again: the other stays.
+	try(&evalEngine{}, goPro...)
+	require.Equal(t, []string{"RealBlur_J", "GoPro"}, []string{readScores(t, "test_tiny").Datasets[0].Name, readScores(t, "test_tiny").Datasets[1].Name})
+
+	// Under other settings it cannot.
+	for setting, args := range map[string][]string{"seed": {"--seed", "9"}, "number of seeds": {"--seeds", "2"}} {
+		got := runEval(t, t.Context(), nil, append([]string{"-opt", "test.yml", "--skip-existing"}, append(args, goPro...)...)...)
+		require.Equal(t, exitFailed, got.code)
+		require.Contains(t, filepath.ToSlash(got.stderr), "results/test_tiny/scores.json is of a run with another "+setting+": choose another --name")
+	}
+	got := try(&evalEngine{}, append(realBlur, "--seed", "9")...)
+	require.Contains(t, filepath.ToSlash(got.stderr), "note: results/test_tiny/scores.json is of another run and is replaced, with its scores of GoPro: --name writes elsewhere\n")
+	require.Len(t, readScores(t, "test_tiny").Datasets, 1)
+	try(&evalEngine{}, append(goPro, "--seed", "9")...)
+	require.Len(t, readScores(t, "test_tiny").Datasets, 2)
+	results := []string{"--results", "results/test_tiny", "--name", "test_tiny", "--dataset", "RealBlur_J"}
+	require.Contains(t, try(nil, results...).stderr, "with its scores of GoPro", "nobody knows who restored these")
+	require.NotContains(t, try(nil, results...).stderr, "replaced", "nothing else was there")
+}
+
+// TestEvalKeepsHalfADataset says of a dataset that was interrupted that it is not complete, until it is.
+func TestEvalKeepsHalfADataset(t *testing.T) {
+	testFile(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	half := &evalEngine{}
+	half.fail = func(string, uint64) error {
+		if len(half.names) == 3 {
+			cancel()
+			return ctx.Err()
+		}
+		return nil
+	}
+	args := []string{"-opt", "test.yml", "--protocol", "basicsr", "--dataset"}
+	require.Equal(t, exitInterrupted, runEval(t, ctx, half, append(args, "GoPro")...).code)
+	require.Equal(t, exitOK, runEval(t, t.Context(), &evalEngine{}, append(args, "RealBlur_J")...).code)
+	e := readScores(t, "test_tiny")
+	require.False(t, e.Complete)
+	require.Len(t, e.Datasets[0].Images, 2)
+	rest := &evalEngine{}
+	require.Equal(t, exitOK, runEval(t, t.Context(), rest, append(args, "GoPro", "--skip-existing")...).code)
+	require.Len(t, rest.names, 2)
+	require.True(t, readScores(t, "test_tiny").Complete)
 }
 
 // TestEvalInterrupted stops in the middle, and goes on.

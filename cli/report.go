@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -66,7 +67,7 @@ func (a *app) newReport(o *deblurOptions, jobs []*job) *report {
 	switch {
 	case !o.JSON:
 		r.to = &console{out: a.stderr, screen: a.screen, at: map[*job]int64{}}
-	case o.Output == stdio || len(jobs) == 1 && jobs[0].output == stdio:
+	case slices.ContainsFunc(jobs, func(j *job) bool { return j.output == stdio }):
 		r.to = jsonLines{a.stderr}
 	default:
 		r.to = jsonLines{a.stdout}

@@ -44,7 +44,7 @@ type Weights struct {
 	Metadata map[string]string
 }
 
-// LoadOptions are the options of [LoadOptions.LoadWeights].
+// LoadOptions are the options of [LoadOptions.LoadWeights] and [LoadOptions.ReadWeights].
 type LoadOptions struct {
 	// ParamKey is the state_dict to take from .pth files that hold several, such as
 	// "params_ema". If empty, "params" is taken, else "params_ema", else the only one.
@@ -72,8 +72,7 @@ func LoadWeights(paths ...string) (*Weights, error) { return LoadOptions{}.LoadW
 // needs is missing or there twice, where parameters are missing, unknown, of wrong shape or
 // not finite, and where networks do not belong together. What is missing is a [MissingError].
 func (o LoadOptions) LoadWeights(paths ...string) (*Weights, error) {
-	l := newGatherer(o.ParamKey)
-	l.prior = o.Prior
+	l := newGatherer(o)
 	for _, path := range paths {
 		if err := l.path(path); err != nil {
 			return nil, err
@@ -82,13 +81,18 @@ func (o LoadOptions) LoadWeights(paths ...string) (*Weights, error) {
 	return l.finish()
 }
 
-// ReadWeights is [LoadWeights] of a file that is in memory; name stands for its path.
+// ReadWeights is [LoadOptions.ReadWeights] with default options.
 func ReadWeights(name string, data []byte) (*Weights, error) {
+	return LoadOptions{}.ReadWeights(name, data)
+}
+
+// ReadWeights is [LoadOptions.LoadWeights] of a file that is in memory; name stands for its path.
+func (o LoadOptions) ReadWeights(name string, data []byte) (*Weights, error) {
 	file, err := checkpoint.Read(bytes.NewReader(data), int64(len(data)), name)
 	if err != nil {
 		return nil, err
 	}
-	l := newGatherer("")
+	l := newGatherer(o)
 	if err := l.file(file, ""); err != nil {
 		return nil, err
 	}
@@ -103,8 +107,8 @@ type gatherer struct {
 	stated   string          // the file whose metadata set w.Config; "" if none
 }
 
-func newGatherer(paramKey string) *gatherer {
-	return &gatherer{paramKey: paramKey, configs: map[Network]any{}, w: &Weights{
+func newGatherer(o LoadOptions) *gatherer {
+	return &gatherer{paramKey: o.ParamKey, prior: o.Prior, configs: map[Network]any{}, w: &Weights{
 		Nets: map[Network]*checkpoint.StateDict{}, Sources: map[Network]string{}, DTypes: map[Network]string{}, Metadata: map[string]string{},
 	}}
 }

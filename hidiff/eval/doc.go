@@ -29,6 +29,10 @@ type Evaluation struct {
 	Seeds     int               `json:"seeds"`                // how often each photo is restored
 	Complete  bool              `json:"complete"`             // false where the run was stopped
 	Datasets  []*Dataset        `json:"datasets"`
+
+	// Kept are datasets as an earlier run with the same Restoring and Seeds left them; see [Evaluation.Keep]. They are written
+	// before Datasets.
+	Kept []*Dataset `json:"-"`
 }
 
 // Dataset is a list of pairs and what they scored.
@@ -39,9 +43,11 @@ type Dataset struct {
 	Folder string `json:"folder"`           // where the restored photos are
 	Suffix string `json:"suffix,omitempty"` // of their names
 
+	Complete  bool       `json:"complete"` // false where the run was stopped
 	Protocols []Scorer   `json:"-"`
 	Baselines []Baseline `json:"baselines,omitempty"` // that are scored beside the results; see [Dataset.Choose]
-	// Earlier is what an earlier run with the same Restoring wrote: photos that it saved are not restored again.
+	// Earlier is what an earlier run with the same Restoring, Input, Target and Suffix wrote: photos that it saved are not
+	// restored again.
 	Earlier *Dataset `json:"-"`
 
 	Scores []Summary `json:"scores"` // by protocol; see [Evaluation.Summarise]

@@ -25,15 +25,30 @@ func ReadJSON(path string) (*Evaluation, error) {
 	return e, nil
 }
 
-// WriteJSON writes everything, summaries included, at once or not at all. Before a run is complete, what it has not
-// come to yet is there as the earlier run left it.
+// Keep adds a dataset of [ReadJSON] to Kept, if it has scores.
+func (e *Evaluation) Keep(d *Dataset) {
+	if len(d.Scores) == 0 {
+		return
+	}
+	d.Protocols = nil
+	for _, s := range d.Scores {
+		d.Protocols = append(d.Protocols, Scorer{Protocol: s.Protocol}) // to know the columns; what it was scored by in full is not known
+	}
+	e.Kept = append(e.Kept, d)
+}
+
+// all are the datasets to write.
+func (e *Evaluation) all() []*Dataset { return slices.Concat(e.Kept, e.Datasets) }
+
+// WriteJSON writes everything, summaries included, at once or not at all. Before a dataset is complete, what the run
+// has not come to yet is there as the earlier run left it.
 func (e *Evaluation) WriteJSON(path string) error {
 	e.Summarise()
 	out := *e
-	out.Datasets = nil
+	out.Datasets = slices.Clone(e.Kept)
 	for _, d := range e.Datasets {
 		full := *d
-		if !e.Complete {
+		if !d.Complete {
 			full.Images = append(slices.Clip(d.Images), d.leftFromEarlier()...)
 		}
 		out.Datasets = append(out.Datasets, &full)
@@ -56,10 +71,24 @@ func (d *Dataset) leftFromEarlier() (left []*Image) {
 	}
 	for _, m := range d.Earlier.Images {
 		if !done[m.Name] {
-			left = append(left, m)
+			known := *m
+			known.Scores = d.usable(m)
+			left = append(left, &known)
 		}
 	}
 	return left
+}
+
+// usable are an earlier image's scores that d's protocols would give again.
+func (d *Dataset) usable(m *Image) map[Protocol]*Score {
+	scores := map[Protocol]*Score{}
+	for _, s := range d.Protocols {
+		same := func(before Summary) bool { return before.Protocol == s.Protocol && before.Explanation == s.Sentence() }
+		if score := m.Scores[s.Protocol]; score != nil && slices.ContainsFunc(d.Earlier.Scores, same) {
+			scores[s.Protocol] = score
+		}
+	}
+	return scores
 }
 
 // csvColumns begin the first line of scores.csv; PSNR and SSIM of each baseline follow.
@@ -76,7 +105,7 @@ func (e *Evaluation) WriteCSV(path string) error {
 			columns = append(columns, m.column()+"_psnr", m.column()+"_ssim")
 		}
 		lines := [][]string{columns}
-		for _, d := range e.Datasets {
+		for _, d := range e.all() {
 			for _, m := range d.Images {
 				for _, s := range d.Protocols {
 					lines = append(lines, csvLine(d.Name, m, s.Protocol, methods))
@@ -89,7 +118,7 @@ func (e *Evaluation) WriteCSV(path string) error {
 
 // methods are those of the baselines of all datasets.
 func (e *Evaluation) methods() (out []Method) {
-	for _, d := range e.Datasets {
+	for _, d := range e.all() {
 		for _, b := range d.Baselines {
 			if !slices.Contains(out, b.Method) {
 				out = append(out, b.Method)

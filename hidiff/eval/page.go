@@ -34,6 +34,7 @@ type page struct {
 
 type section struct {
 	*Dataset
+	Kept   bool // from an earlier run: there are no pictures
 	Groups []group
 	Failed []*Image
 	Rows   []row
@@ -75,8 +76,9 @@ type classic struct {
 }
 
 // WritePage writes index.html and its pictures into a folder, in place of what was there: for each dataset, up to
-// images of them are shown, half of them the worst and half the best by the first protocol. The page needs nothing
-// beyond its folder. sources are those of the datasets, which must have been run.
+// images of them are shown, half of them the worst and half the best by the first protocol. Of datasets that are
+// kept there are scores alone. The page needs nothing beyond its folder. sources are those of the datasets, which
+// must have been run.
 func (e *Evaluation) WritePage(ctx context.Context, dir string, sources []Source, images int) (err error) {
 	e.Summarise()
 	temp, err := os.MkdirTemp(filepath.Dir(dir), ".page-*")
@@ -88,6 +90,14 @@ func (e *Evaluation) WritePage(ctx context.Context, dir string, sources []Source
 		return err
 	}
 	p := page{Evaluation: e, Amplification: Amplification}
+	for _, d := range e.Kept {
+		s, err := d.section(ctx, temp, 0, nil, 0)
+		if err != nil {
+			return err
+		}
+		s.Kept = true
+		p.Sections = append(p.Sections, s)
+	}
 	for i, d := range e.Datasets {
 		s, err := d.section(ctx, temp, i, sources[i], images)
 		if err != nil {

@@ -36,7 +36,7 @@ type task struct {
 // Run restores and scores all images: the next photos are decoded, and the last ones scored, while one is
 // restored. An image that fails says so in Images and does not stop the others: the error is ctx's.
 func (d *Dataset) Run(ctx context.Context, s Source, o Options) error {
-	d.Images = nil
+	d.Images, d.Complete = nil, false
 	next, loaded, restored, done := make(chan int), make(chan *task), make(chan *task), make(chan *Image)
 	go func() {
 		defer close(next)
@@ -99,6 +99,7 @@ func (d *Dataset) Run(ctx context.Context, s Source, o Options) error {
 	if len(d.Images) < s.Len() {
 		return ctx.Err()
 	}
+	d.Complete = true
 	return nil
 }
 
@@ -126,12 +127,13 @@ func (d *Dataset) before(name string, seeds int) (saved bool, scores map[Protoco
 	if info, err := os.Stat(d.File(name)); err != nil || !info.Mode().IsRegular() {
 		return false, nil
 	}
+	scores = d.usable(m)
 	for _, s := range d.Protocols {
-		if score := m.Scores[s.Protocol]; score == nil || len(score.PSNR) < seeds || len(score.SSIM) < seeds {
+		if score := scores[s.Protocol]; score == nil || len(score.PSNR) < seeds || len(score.SSIM) < seeds {
 			return true, nil
 		}
 	}
-	return true, m.Scores
+	return true, scores
 }
 
 func (d *Dataset) image(name string) *Image {

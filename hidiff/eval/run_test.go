@@ -265,7 +265,7 @@ func TestResume(t *testing.T) {
 	// A photo that nobody knows of may be of other weights.
 	before, err := ReadJSON(file)
 	require.NoError(t, err)
-	before.Datasets[0].Images = before.Datasets[0].Images[1:]
+	before.Datasets[0].Images, before.Datasets[0].Protocols = before.Datasets[0].Images[1:], []Scorer{matlab, basic}
 	before.Complete = true
 	require.NoError(t, before.WriteJSON(file))
 	resume(matlab, basic)
@@ -275,6 +275,49 @@ func TestResume(t *testing.T) {
 	d := resume(matlab)
 	require.Contains(t, d.Images[3].Error, "delete what was saved")
 	require.Empty(t, restored)
+}
+
+// TestResumeByAnotherProtocol takes no score that was computed in another way.
+func TestResumeByAnotherProtocol(t *testing.T) {
+	a, restore := realPhotos(t).unrestored()
+	dir := t.TempDir()
+	file := filepath.Join(dir, "scores.json")
+	seeds := 0
+	o := Options{Seeds: 2, Restore: func(ctx context.Context, p Photos, seed uint64) (*photo.Photo, error) {
+		seeds++
+		return restore(ctx, p, seed)
+	}}
+	plain, cropped := Scorer{Protocol: BasicSR}, Scorer{Protocol: BasicSR, PSNR: metrics.Options{CropBorder: 2}}
+	resume := func(protocol Scorer, stop bool) *Dataset {
+		d := &Dataset{Name: "x", Folder: filepath.Join(dir, "v"), Protocols: []Scorer{protocol}}
+		if before, err := ReadJSON(file); err == nil {
+			d.Earlier = before.Datasets[0]
+		}
+		seeds = 0
+		e := &Evaluation{Datasets: []*Dataset{d}}
+		if !stop {
+			require.NoError(t, d.Run(t.Context(), a, o))
+			e.Complete = true
+		}
+		require.NoError(t, e.WriteJSON(file))
+		return d
+	}
+	resume(plain, false)
+	require.Equal(t, 8, seeds)
+	resume(cropped, true) // stopped at once: what it left is still by the other protocol
+	d := resume(cropped, false)
+	require.Equal(t, 4, seeds, "the second seeds: of the first there are photos")
+	for i, m := range d.Images {
+		for k := range 2 {
+			r, err := restore(t.Context(), Photos{File: a[i].name + ".png"}, uint64(k))
+			require.NoError(t, err)
+			psnr, _, err := cropped.Score(pixels(r), pixels(a[i].Target))
+			require.NoError(t, err)
+			same(t, Number(psnr), m.Scores[BasicSR].PSNR[k], m.Name)
+		}
+	}
+	resume(cropped, false)
+	require.Zero(t, seeds)
 }
 
 // TestInterrupted stops in the middle: what is done is known, also of the run before.

@@ -103,7 +103,7 @@ func Load(args ...string) (*hidiff.Weights, error) { return LoadWith(hidiff.Load
 // LoadWith is [Load] with options.
 func LoadWith(o hidiff.LoadOptions, args ...string) (*hidiff.Weights, error) {
 	if len(args) == 0 {
-		return readBuiltIn(Default)
+		return readBuiltIn(o, Default)
 	}
 	paths := make([]string, len(args))
 	for i, arg := range args {
@@ -115,7 +115,7 @@ func LoadWith(o hidiff.LoadOptions, args ...string) (*hidiff.Weights, error) {
 			return nil, fmt.Errorf("the built-in model %s is whole: give it alone", m.Name)
 		}
 		if m.BuiltIn {
-			return readBuiltIn(m.Name)
+			return readBuiltIn(o, m.Name)
 		}
 		paths[i] = m.Path
 	}
@@ -236,12 +236,12 @@ func builtIns() ([]Model, error) {
 	return all, nil
 }
 
-func readBuiltIn(name string) (*hidiff.Weights, error) {
+func readBuiltIn(o hidiff.LoadOptions, name string) (*hidiff.Weights, error) {
 	data, err := fs.ReadFile(builtIn, name+".safetensors")
 	if err != nil {
 		return nil, err
 	}
-	return hidiff.ReadWeights("built-in model "+name, data)
+	return o.ReadWeights("built-in model "+name, data)
 }
 
 // read completes a model with what its files say.
@@ -252,7 +252,7 @@ func (m *Model) read() {
 	}
 	load := func() (*hidiff.Weights, error) { return hidiff.LoadWeights(m.Path) }
 	if m.BuiltIn {
-		load = func() (*hidiff.Weights, error) { return readBuiltIn(m.Name) }
+		load = func() (*hidiff.Weights, error) { return readBuiltIn(hidiff.LoadOptions{}, m.Name) }
 	}
 	w, err := load()
 	if err != nil {

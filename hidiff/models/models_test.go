@@ -160,6 +160,13 @@ func TestLoadRefuses(t *testing.T) {
 	}
 	_, err := LoadWith(hidiff.LoadOptions{ParamKey: "params_ema"}, "half")
 	require.ErrorContains(t, err, `no weights under "params_ema"`)
+	for _, args := range [][]string{nil, {"small"}} {
+		_, err = LoadWith(hidiff.LoadOptions{Prior: hidiff.OraclePrior}, args...)
+		require.ErrorContains(t, err, "weights lack net_le: the prior oracle needs net_g and net_le")
+		w, err := LoadWith(hidiff.LoadOptions{Prior: hidiff.ZeroPrior}, args...)
+		require.NoError(t, err)
+		require.Len(t, w.Nets, 1)
+	}
 }
 
 func TestList(t *testing.T) {
