@@ -108,7 +108,7 @@ func Adapters() []Adapter {
 }
 
 // choose returns the position in infos that want names: empty for the first,
-// an index, or a case-insensitive part of a name.
+// an index, or a case-insensitive part of a name, which may be a number from 100 on.
 func choose(infos []Adapter, want string) (int, error) {
 	if len(infos) == 0 {
 		return 0, &NoAdapterError{Want: want}
@@ -116,7 +116,7 @@ func choose(infos []Adapter, want string) (int, error) {
 	if want == "" {
 		return 0, nil
 	}
-	if i, err := strconv.Atoi(want); err == nil {
+	if i, err := strconv.Atoi(want); err == nil && i < 100 {
 		if i >= 0 && i < len(infos) {
 			return i, nil
 		}

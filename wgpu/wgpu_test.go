@@ -71,12 +71,12 @@ func read(t *testing.T, d *Device, b *Buffer, n int) []uint32 {
 
 func TestChoose(t *testing.T) {
 	infos := []Adapter{{Index: 0, Name: "NVIDIA H200"}, {Index: 1, Name: "llvmpipe (LLVM 15)"}}
-	for want, index := range map[string]int{"": 0, "0": 0, "1": 1, "nvidia": 0, "LLVM": 1} {
+	for want, index := range map[string]int{"": 0, "0": 0, "1": 1, "nvidia": 0, "LLVM": 1, "200": 0} {
 		i, err := choose(infos, want)
 		require.NoError(t, err, want)
 		require.Equal(t, index, i, want)
 	}
-	for _, want := range []string{"2", "-1", "radeon"} {
+	for _, want := range []string{"2", "-1", "4090", "radeon"} {
 		_, err := choose(infos, want)
 		require.ErrorContains(t, err, "NVIDIA H200", want)
 	}
