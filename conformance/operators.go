@@ -252,11 +252,7 @@ func (b *bench) imageParts(name string, parts int) *autograd.Variable {
 		at := i / (h * w)
 		values[((at/c)*h*w+i%(h*w))*c+at%c] = v
 	}
-	x := tensor.FromParts(b.d, values, parts, n, h, w, c)
-	if b.d.Offload { // into host memory, where operators find images inside a network
-		x = tensor.Activate(b.keep(x), tensor.Activation{})
-	}
-	return b.variable(name, x, true)
+	return b.variable(name, tensor.FromParts(b.d, values, parts, n, h, w, c), true)
 }
 
 // parameter uploads an input as a parameter, or returns nil where it is absent.

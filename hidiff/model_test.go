@@ -113,6 +113,17 @@ func TestSmallBudgetGivesTheSamePicture(t *testing.T) {
 	}
 }
 
+// What is averaged or blended need not fit on the device as a whole either.
+func TestSmallBudgetForEveryWay(t *testing.T) {
+	m := openModel(t, hidiff.Options{Memory: 12 << 20})
+	const width, height = 1600, 1000
+	for name, o := range map[string]hidiff.RestoreOptions{"plain": {}, "ensemble": {Ensemble: true}, "tiles": {Tile: 256}} {
+		plan, err := m.Plan(width, height, o)
+		require.NoError(t, err, name)
+		require.Less(t, plan.Peak, int64(4*3*width*height), name)
+	}
+}
+
 func TestBudgetTooSmall(t *testing.T) {
 	m := openModel(t, hidiff.Options{Memory: 8 << 20})
 	_, err := m.Plan(3000, 2000, hidiff.RestoreOptions{})

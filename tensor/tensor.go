@@ -68,14 +68,19 @@ func newWhole(d *Device, parts int, shape ...int) *Tensor {
 	return t
 }
 
-// From returns a tensor with the values given, row-major, without padding.
+// From returns a tensor with the values given, row-major, without padding. Images live in host
+// memory where the device is set to Offload.
 func From(d *Device, values []float32, shape ...int) *Tensor {
 	return FromParts(d, values, 1, shape...)
 }
 
 // FromParts is From for a last axis in parts.
 func FromParts(d *Device, values []float32, parts int, shape ...int) *Tensor {
-	t := NewParts(d, parts, shape...)
+	create := NewParts
+	if len(shape) == 4 {
+		create = newWhole
+	}
+	t := create(d, parts, shape...)
 	if n := t.Len(); n != len(values) {
 		t.Release()
 		panic(&ShapeError{"tensor.From", "values", fmt.Sprintf("%d values", n), []int{len(values)}})
@@ -90,6 +95,10 @@ func FromParts(d *Device, values []float32, parts int, shape ...int) *Tensor {
 		for i := range t.rows() * parts {
 			copy(stored[i*padded:], values[i*each:(i+1)*each])
 		}
+	}
+	if t.mem.buffer == nil {
+		copy(t.mem.host, stored)
+		return t
 	}
 	d.Upload(t.mem.buffer, 0, asBytes(stored))
 	return t
