@@ -19,11 +19,16 @@ func Checkpoint(f func(xs ...*Variable) *Variable, xs ...*Variable) *Variable {
 			n.inputs = append(n.inputs, x.slot)
 		}
 	}
-	constants := make([]*Variable, len(xs))
-	for i, x := range xs {
-		constants[i] = Constant(x.Tensor.Share())
+	var examining *Tape // nil records nothing
+	if tape.DetectAnomaly {
+		examining = &Tape{DetectAnomaly: true}
+		defer examining.Reset()
 	}
-	y := f(constants...)
+	inputs := make([]*Variable, len(xs))
+	for i, x := range xs {
+		inputs[i] = &Variable{Tensor: x.Tensor.Share(), tape: examining}
+	}
+	y := f(inputs...)
 	for _, x := range xs {
 		x.Release()
 	}

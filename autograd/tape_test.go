@@ -113,8 +113,13 @@ func TestCheckpointChangesNothing(t *testing.T) {
 	require.Equal(t, want, got)
 	require.Equal(t, wantInput, gotInput)
 	live := d.Stats().Live
-	p.step(t, d, &Tape{Checkpointing: true}, 1)
-	require.Equal(t, live, d.Stats().Live)
+	for _, detect := range []bool{false, true} {
+		p.params.ZeroGrad()
+		got, gotInput = p.step(t, d, &Tape{Checkpointing: true, DetectAnomaly: detect}, 1)
+		require.Equal(t, want, got)
+		require.Equal(t, wantInput, gotInput)
+		require.Equal(t, live, d.Stats().Live)
+	}
 }
 
 // Gradients add up until they are cleared.
@@ -188,24 +193,27 @@ func TestDetectAnomaly(t *testing.T) {
 	d := openDevice(t)
 	p := newPerceptron(d, false)
 	defer p.release()
+	checkpointing := false
 	forward := func(values []float32) (err error) {
 		defer tensor.Catch(&err)
-		tape := &Tape{DetectAnomaly: true}
+		tape := &Tape{DetectAnomaly: true, Checkpointing: checkpointing}
 		defer tape.Reset()
-		y := p.forward(tape.Input(tensor.From(d, values, 4, 3)))
+		y := Checkpoint(func(in ...*Variable) *Variable { return p.forward(in[0]) }, tape.Input(tensor.From(d, values, 4, 3)))
 		// The gradient of this loss is infinite where both sides are equal.
 		loss := Loss(tensor.Loss{Type: tensor.CharbonnierLoss, Weight: 1}, y, tape.Input(y.Tensor.Clone()))
 		tape.Backward(1, loss)
 		return nil
 	}
-	var anomaly *AnomalyError
-	values := random(3, 12)
-	require.ErrorAs(t, forward(values), &anomaly)
-	require.True(t, anomaly.Backward)
-	require.Equal(t, "loss", anomaly.Op)
-	values[5] = float32(math.Inf(1))
-	require.ErrorAs(t, forward(values), &anomaly)
-	require.False(t, anomaly.Backward)
-	require.Equal(t, "linear w1", anomaly.Op)
-	require.ErrorContains(t, forward(values), "linear w1 computed")
+	for _, checkpointing = range []bool{false, true} {
+		var anomaly *AnomalyError
+		values := random(3, 12)
+		require.ErrorAs(t, forward(values), &anomaly)
+		require.True(t, anomaly.Backward)
+		require.Equal(t, "loss", anomaly.Op)
+		values[5] = float32(math.Inf(1))
+		require.ErrorAs(t, forward(values), &anomaly)
+		require.False(t, anomaly.Backward)
+		require.Equal(t, "linear w1", anomaly.Op)
+		require.ErrorContains(t, forward(values), "linear w1 computed")
+	}
 }

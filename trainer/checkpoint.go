@@ -54,6 +54,8 @@ type ExtraState struct {
 	Seed   uint64 // of all random choices
 	Sample uint64 // the sampler's position: the next sample of the run
 	Best   BestResults
+
+	Validated int // the iteration of the newest validation, which Best includes
 }
 
 // BestResults are the best values so far, by data set and metric.

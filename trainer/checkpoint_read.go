@@ -90,6 +90,9 @@ func (r *pickleReader) extra(d *checkpoint.Dict) *ExtraState {
 		Sample: uint64(asType[int64](r, `"sample"`, sample)),
 		Best:   BestResults{},
 	}
+	if dictItem(d, "validated") != nil { // not in the first states of hidiff
+		x.Validated = r.count(d, "validated")
+	}
 	for dataset, metrics := range r.entries(best) {
 		for metric, entry := range r.entries(metrics) {
 			b := asType[*checkpoint.Dict](r, metric, entry)

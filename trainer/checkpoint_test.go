@@ -61,7 +61,7 @@ func testCheckpoint(iter int) *Checkpoint {
 		Iter: iter, Epoch: 12, Step: iter - 1,
 		Optimizer: OptimizerState{LR: 1e-5, InitialLR: 2e-4, Betas: [2]float64{0.9, 0.999}, Eps: 1e-8, WeightDecay: 1e-4},
 		Scheduler: SchedulerState{Attributes: dictOf("total_iter", int64(100)), LastLR: 1.9e-4},
-		Extra: &ExtraState{Seed: math.MaxUint64 - 3, Sample: 1 << 40, Best: BestResults{
+		Extra: &ExtraState{Seed: math.MaxUint64 - 3, Sample: 1 << 40, Validated: 8000, Best: BestResults{
 			"GoPro":  {"psnr": {28.123456789, 4000}, "ssim": {0.9, 8000}},
 			"ValSet": {"psnr": {math.Inf(1), 8000}},
 		}},

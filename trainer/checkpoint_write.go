@@ -94,7 +94,7 @@ func (x *ExtraState) dict() *checkpoint.Dict {
 		best.Set(dataset, metrics)
 	}
 	// Integers of a Dict are signed; these keep their bits.
-	return dictOf("seed", int64(x.Seed), "sample", int64(x.Sample), "best", best)
+	return dictOf("seed", int64(x.Seed), "sample", int64(x.Sample), "best", best, "validated", int64(x.Validated))
 }
 
 // staged are files that are complete on disk but have not their names yet.

@@ -38,6 +38,8 @@ const (
 	startAnew                    // put it aside (--restart)
 )
 
+func experimentFolder(root, name string) string { return filepath.Join(root, "experiments", name) }
+
 // timeInNames is BasicSR's.
 const timeInNames = "20060102_150405"
 
@@ -48,7 +50,7 @@ func openExperiment(root, name string, mode startMode, now time.Time) (*experime
 		return nil, fmt.Errorf("name: %q cannot be the name of a folder: choose a plain word such as train_GoPro_S1", name)
 	}
 	stamp := now.Format(timeInNames)
-	dir := filepath.Join(root, "experiments", name)
+	dir := experimentFolder(root, name)
 	e := &experiment{
 		name:          name,
 		dir:           dir,
@@ -128,7 +130,7 @@ func (e *experiment) latest() (string, error) {
 	if err != nil || len(iters) == 0 {
 		return "", err
 	}
-	return filepath.Join(e.states, stateName(iters[len(iters)-1])), nil
+	return e.statePath(iters[len(iters)-1]), nil
 }
 
 func (e *experiment) modelPath(net, iter string) string {
@@ -141,12 +143,27 @@ func (e *experiment) modelPath(net, iter string) string {
 // it was before.
 func (e *experiment) save(c *Checkpoint) (string, error) {
 	iter := strconv.Itoa(c.Iter)
-	path := filepath.Join(e.states, stateName(c.Iter))
+	path := e.statePath(c.Iter)
 	err := e.write(c, iter, path)
 	if err != nil {
 		return "", saveFailed("iteration "+iter, err)
 	}
 	return path, nil
+}
+
+// saveState puts c's state in the place of the one that save wrote, whose networks stay: at any
+// time one of the two is there.
+func (e *experiment) saveState(c *Checkpoint) error {
+	var s staged
+	defer func() { s.discard() }()
+	err := s.add(e.statePath(c.Iter), c.state())
+	if err == nil {
+		err = s.commit()
+	}
+	if err != nil {
+		return fmt.Errorf("the validation of iteration %d cannot be noted in its checkpoint, which is as it was: %w", c.Iter, err)
+	}
+	return nil
 }
 
 // saveLatest writes c's networks as net_*_latest.pth, at the end of a training.
@@ -193,7 +210,7 @@ func (e *experiment) prune(iter, keep int, nets []string, protected ...int) erro
 	iters = slices.DeleteFunc(iters, func(i int) bool { return i >= iter || slices.Contains(protected, i) })
 	for _, old := range iters[:max(0, len(iters)-(keep-1))] {
 		// The state first: it promises that its networks are there.
-		paths := []string{filepath.Join(e.states, stateName(old))}
+		paths := []string{e.statePath(old)}
 		for _, net := range nets {
 			paths = append(paths, e.modelPath(net, strconv.Itoa(old)))
 		}
@@ -205,6 +222,8 @@ func (e *experiment) prune(iter, keep int, nets []string, protected ...int) erro
 	}
 	return nil
 }
+
+func (e *experiment) statePath(iter int) string { return filepath.Join(e.states, stateName(iter)) }
 
 func stateName(iter int) string { return fmt.Sprintf("%d.state", iter) }
 
@@ -223,4 +242,30 @@ func stateIters(folder string) ([]int, error) {
 	}
 	slices.Sort(out)
 	return out, err
+}
+
+// isBelow says whether a file, which need not be there, belongs in a folder or one of its subfolders.
+func isBelow(folder, file string) bool {
+	resolve := func(path string) string {
+		path, err := filepath.Abs(path)
+		if err == nil {
+			path, err = filepath.EvalSymlinks(path)
+		}
+		if err != nil {
+			return ""
+		}
+		return path
+	}
+	folder, dir := resolve(folder), resolve(filepath.Dir(file))
+	rel, err := filepath.Rel(folder, dir)
+	return folder != "" && dir != "" && err == nil && filepath.IsLocal(rel)
+}
+
+func sameFile(a, b string) bool {
+	first, err := os.Stat(a)
+	if err != nil {
+		return false
+	}
+	second, err := os.Stat(b)
+	return err == nil && os.SameFile(first, second)
 }

@@ -153,11 +153,11 @@ func (w *watcher) Saved(iter int, statePath string) {
 	w.object(savedObject{"checkpoint", iter, statePath})
 }
 
-// Done reports the end of the training, or that it was stopped after iteration iter and saved.
-func (w *watcher) Done(iter int) {
+// Done reports the end of the training, or that it was stopped after iteration iter.
+func (w *watcher) Done(iter int, stopped bool) {
 	took := w.o.Now().Sub(w.begun)
 	text := "End of training."
-	if iter < w.o.Total {
+	if stopped {
 		text = fmt.Sprintf("Training stopped after iteration %d: --auto_resume goes on from there.", iter)
 	}
 	w.line("INFO", fmt.Sprintf("%s Time consumed: %s", text, timedelta(took)))

@@ -98,8 +98,8 @@ func TestWatcher(t *testing.T) {
 	w.Image(150, "Val/1", image.NewGray(image.Rect(0, 0, 5, 3)))
 	w.Saved(150, "150.state")
 	w.Warn("one photo skipped")
-	w.Done(150)
-	w.Done(300)
+	w.Done(150, true)
+	w.Done(300, false)
 	require.NoError(t, w.Close())
 
 	log, err := os.ReadFile(e.log)
@@ -162,7 +162,7 @@ func TestNobodyWatches(t *testing.T) {
 	w.Validation(ValReport{})
 	w.Image(1, "", image.NewGray(image.Rect(0, 0, 1, 1)))
 	w.Warn("x")
-	w.Done(1)
+	w.Done(1, true)
 	require.NoError(t, w.Close())
 }
 

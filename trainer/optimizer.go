@@ -41,8 +41,9 @@ func NewOptimizer(p *tensor.Parameters, o OptimOptions, clip, emaDecay float64) 
 }
 
 // Step updates the parameters by their gradients, and clears those. number
-// counts from 1. A step whose gradients are not finite does nothing but be
-// counted; see Skipped.
+// counts from 1. A step whose gradients are not finite leaves parameters and
+// moments as they are, and is counted; see Skipped. The moving average takes in
+// the parameters at every step, as BasicSR's does.
 func (a *Optimizer) Step(number int, lr float64) {
 	a.norm.Release()
 	a.norm = tensor.GradNorm(a.p.Grads)

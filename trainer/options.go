@@ -64,7 +64,7 @@ type DatasetSection struct {
 
 	IOBackend IOBackendOptions `yaml:"io_backend"`
 
-	OnBadImage OnBadImage `yaml:"on_bad_image"` // our own; fail where absent
+	OnBadImage OnBadImage `yaml:"on_bad_image"` // our own, of training alone; fail where absent
 
 	// Of training alone.
 	NumWorkerPerGPU     int  `yaml:"num_worker_per_gpu"`
@@ -133,7 +133,7 @@ type PathOptions struct {
 	PretrainNetworkD    string `yaml:"pretrain_network_d,omitempty"`
 	ParamKeyD           string `yaml:"param_key_d"`
 	StrictLoadD         bool   `yaml:"strict_load_d"`
-	ResumeState         string `yaml:"resume_state,omitempty"` // of training to continue: a .state file
+	ResumeState         string `yaml:"resume_state,omitempty"` // of training to continue: a .state file; --auto_resume prefers the experiment's own
 }
 
 // Pretrained is where a network's first weights come from.

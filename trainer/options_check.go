@@ -51,6 +51,10 @@ func (r *optionReader) options(root *yaml.Node, o *Options) {
 		for _, path := range []*string{&d.DatarootGT, &d.DatarootLQ, &d.MetaInfoFile} {
 			*path = expandUser(*path)
 		}
+		if at := "datasets." + d.Key + ".on_bad_image"; d.Phase() != "train" && d.OnBadImage == SkipBadImage {
+			d.OnBadImage = FailOnBadImage
+			r.warnAt(r.line(at), at, "has no effect: only photos to train on are passed over, as numbers over fewer photos would be others")
+		}
 	}
 	p := &o.Path
 	for _, path := range []*string{&p.PretrainNetworkG, &p.PretrainNetworkLE, &p.PretrainNetworkLEDM, &p.PretrainNetworkD, &p.ResumeState} {

@@ -118,6 +118,8 @@ func TestEachMistake(t *testing.T) {
 		"train:mixing_augs={mixup: perhaps}":            "train.mixing_augs.mixup: mixup is not supported",
 		"train:scheduler={type: MultiStepLR, gamma: 0}": "train.scheduler.gamma: must be a number of more than 0",
 		"train:scheduler:type=CosineAnealingRestartLR":  "train.scheduler.type: CosineAnealingRestartLR is not known: did you mean CosineAnnealingRestartLR?",
+		"train:scheduler:type=":                         "train.scheduler.type: is missing: it must be CosineAnnealingRestartCyclicLR or ",
+		"train:scheduler={eta_min: 1e-6}":               "train.scheduler.type: is missing",
 		"train:scheduler:eta_mins=[0, 0, 0]":            "train.scheduler.eta_mins: has 3 numbers, and periods 2: they must agree",
 		"val:val_freq=-1":                               "val.val_freq: is -1",
 		"val:{}=1":                                      "val.{}: there is no such option: there are ",
@@ -170,13 +172,15 @@ func TestIneffectiveOptionsAreTold(t *testing.T) {
 	o, err := Load("GoPro_S1", []string{
 		"train:pixel_diff_opt={type: L1Loss}", "train:use_grad_clip=no", "train:clip_grad_norm=5", "datasets:val:use_shuffle=true",
 		"datasets:train:use_shuffle=true", "val:selfensemble_testing=true", "train:mixing_augs={mixup: ~}",
+		"datasets:val:on_bad_image=skip",
 	})
 	require.NoError(t, err)
 	require.Nil(t, o.Train.PixelDiffOpt)
 	require.Zero(t, o.Train.ClipGradNorm)
-	require.Len(t, o.Warnings, 5, "use_shuffle once")
+	require.Equal(t, FailOnBadImage, o.Dataset("val").OnBadImage)
+	require.Len(t, o.Warnings, 6, "use_shuffle once")
 	for i, want := range []string{
-		"train.mixing_augs: has no effect: mixup is off", "val.selfensemble_testing: has no effect", "datasets.train.use_shuffle: has no effect",
+		"datasets.val.on_bad_image: has no effect: only photos to train on", "train.mixing_augs: has no effect: mixup is off", "val.selfensemble_testing: has no effect", "datasets.train.use_shuffle: has no effect",
 		"train.clip_grad_norm: has no effect: use_grad_clip is false", "train.pixel_diff_opt: has no effect: stage 1 has no diffusion",
 	} {
 		require.Contains(t, o.Warnings[i], want)

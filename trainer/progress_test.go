@@ -56,7 +56,7 @@ func TestProgressBarReachesTheEnd(t *testing.T) {
 	for i := range 3 {
 		w.Step(i + 1)
 	}
-	w.Done(3)
+	w.Done(3, false)
 	require.NoError(t, w.Close())
 	require.Contains(t, screen.String(), "End of training.")
 }

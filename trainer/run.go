@@ -13,7 +13,7 @@ import (
 	"hidiff/tensor"
 )
 
-// ErrStopped says that a training was interrupted, and saved.
+// ErrStopped says that a training was interrupted, and saved as far as it had come.
 var ErrStopped = errors.New("training was interrupted")
 
 // RunOptions say how to run the training that Options describe.
@@ -49,7 +49,8 @@ type run struct {
 	best      BestResults
 	seed      uint64
 	iter      int // done so far
-	saved     int // iteration of the newest checkpoint of this run; 0 for none
+	saved     int // iteration of the newest checkpoint of this run in this experiment; 0 for none
+	validated int // iteration of the newest validation
 	epoch     int
 	size      [2]int // of the last batch: images, pixels of a side
 
@@ -61,8 +62,8 @@ type run struct {
 	skippedBefore int
 }
 
-// Run trains. When ctx ends, it finishes the iteration at hand, saves, and
-// returns [ErrStopped].
+// Run trains. When ctx ends, it finishes the iteration at hand, or leaves off
+// its validation, saves, and returns [ErrStopped].
 func Run(ctx context.Context, o RunOptions) (err error) {
 	defer tensor.Catch(&err)
 	r := &run{RunOptions: o, d: o.Device, best: BestResults{}, seed: uint64(o.ManualSeed)}
@@ -71,9 +72,15 @@ func Run(ctx context.Context, o RunOptions) (err error) {
 		return err
 	}
 	r.since, r.reported = time.Now(), r.iter
-	for r.iter < r.Train.TotalIter {
+	for r.unvalidated() || r.iter < r.Train.TotalIter {
 		if ctx.Err() != nil {
 			return r.stop()
+		}
+		if r.unvalidated() {
+			if err := r.validation(ctx); err != nil {
+				return r.explain(err)
+			}
+			continue
 		}
 		if err := r.iteration(); err != nil {
 			return r.explain(fmt.Errorf("iteration %d: %w", r.iter+1, err))
@@ -90,12 +97,14 @@ func Run(ctx context.Context, o RunOptions) (err error) {
 
 // open prepares everything that the first iteration needs.
 func (r *run) open(ctx context.Context) error {
-	mode := startFresh
-	state := r.Path.ResumeState
+	mode, state := startFresh, r.Path.ResumeState
+	ours := state != "" && isBelow(experimentFolder(r.Root, r.Name), state)
 	switch {
+	case r.Restart && ours:
+		return fmt.Errorf("path.resume_state: %s is of the experiment that --restart puts aside: leave out --restart to go on from it", state)
 	case r.Restart:
 		mode = startAnew
-	case r.AutoResume || state != "":
+	case r.AutoResume || ours:
 		mode = startResume
 	}
 	section := r.Dataset("train")
@@ -115,9 +124,13 @@ func (r *run) open(ctx context.Context) error {
 	if r.exp, err = openExperiment(r.Root, r.Name, mode, time.Now()); err != nil {
 		return err
 	}
-	if r.AutoResume && state == "" {
-		if state, err = r.exp.latest(); err != nil {
+	if r.AutoResume { // what the experiment has is farther than what it began with
+		newest, err := r.exp.latest()
+		if err != nil {
 			return err
+		}
+		if newest != "" {
+			state = newest
 		}
 	}
 	if err := r.keepOptions(); err != nil {
@@ -195,10 +208,14 @@ func (r *run) resume(state string) (string, error) {
 		if x.Best != nil {
 			r.best = x.Best
 		}
+		r.validated = x.Validated
 	}
 	r.optimizer.restore(c.Params)
 	r.model.Repack()
-	r.iter, r.epoch, r.saved = c.Iter, c.Epoch, c.Iter
+	r.iter, r.epoch = c.Iter, c.Epoch
+	if sameFile(state, r.exp.statePath(c.Iter)) {
+		r.saved = c.Iter
+	}
 	return state, nil
 }
 
@@ -267,12 +284,12 @@ func (r *run) releaseLosses() {
 	r.losses = r.losses[:0]
 }
 
-// after does what is due after an iteration.
+// after does what is due after an iteration, but for its validation, which
+// takes long: what was trained is saved before.
 func (r *run) after(ctx context.Context) (err error) {
 	defer tensor.Catch(&err)
-	due := func(every int) bool { return every > 0 && r.iter%every == 0 }
-	print, save, validate := due(r.Logger.PrintFreq), due(r.Logger.SaveCheckpointFreq), due(r.Val.ValFreq) && len(r.val) > 0
-	if print || save || validate {
+	print, save := r.every(r.Logger.PrintFreq), r.every(r.Logger.SaveCheckpointFreq) || r.iter == r.Train.TotalIter
+	if print || save || r.unvalidated() {
 		if err := r.healthy(ctx); err != nil {
 			return err
 		}
@@ -283,14 +300,40 @@ func (r *run) after(ctx context.Context) (err error) {
 		}
 	}
 	if save {
-		if err := r.save(); err != nil {
-			return err
-		}
-	}
-	if validate {
-		return r.validateAveraged(ctx)
+		return r.save()
 	}
 	return nil
+}
+
+// every says whether the iteration done last is one that comes every n.
+func (r *run) every(n int) bool { return n > 0 && r.iter%n == 0 }
+
+// unvalidated says that the iteration done last is still to be validated:
+// every val_freq-th is, and the last.
+func (r *run) unvalidated() bool {
+	return len(r.val) > 0 && r.Val.ValFreq > 0 && r.iter > r.validated && (r.every(r.Val.ValFreq) || r.iter == r.Train.TotalIter)
+}
+
+// validation validates, and notes in the iteration's checkpoint, where there is
+// one, that it did, and the best results. Where it is interrupted, or the
+// process killed, the checkpoint says that it is still to be done.
+func (r *run) validation(ctx context.Context) (err error) {
+	defer tensor.Catch(&err)
+	switch err := r.validateAveraged(ctx); {
+	case errors.Is(err, ErrStopped):
+		return nil // the loop saves and stops
+	case err != nil:
+		return err
+	}
+	r.validated = r.iter
+	if r.saved != r.iter {
+		return nil
+	}
+	c, err := r.checkpoint()
+	if err != nil {
+		return err
+	}
+	return r.exp.saveState(c)
 }
 
 // healthy looks for steps that were skipped.
@@ -352,7 +395,7 @@ func (r *run) checkpoint() (*Checkpoint, error) {
 		Iter: r.iter, Epoch: r.epoch, Step: r.iter, Params: params,
 		Optimizer: OptimizerState{LR: r.scheduler.LR(r.iter), InitialLR: o.LR, Betas: o.Betas, Eps: o.Eps, WeightDecay: o.WeightDecay},
 		Scheduler: SchedulerState{Attributes: schedulerAttributes(r.Train.Scheduler, r.Train.TotalIter), LastLR: r.scheduler.LR(r.iter)},
-		Extra:     &ExtraState{Seed: r.seed, Sample: r.samples(r.iter), Best: r.best},
+		Extra:     &ExtraState{Seed: r.seed, Sample: r.samples(r.iter), Validated: r.validated, Best: r.best},
 	}, nil
 }
 
@@ -380,11 +423,14 @@ func (r *run) stop() error {
 			return r.explain(err)
 		}
 	}
-	r.watch.Done(r.iter)
+	r.watch.Done(r.iter, true)
+	if r.iter == 0 {
+		return fmt.Errorf("%w before the first iteration: there is nothing to save", ErrStopped)
+	}
 	return fmt.Errorf("%w after iteration %d, which is saved: --auto_resume goes on from there", ErrStopped, r.iter)
 }
 
-// finish saves the last networks and validates them.
+// finish saves the last networks.
 func (r *run) finish(ctx context.Context) error {
 	if err := r.healthy(ctx); err != nil {
 		return err
@@ -401,12 +447,7 @@ func (r *run) finish(ctx context.Context) error {
 	if err := r.exp.saveLatest(c); err != nil {
 		return err
 	}
-	if len(r.val) > 0 && r.Val.ValFreq > 0 && r.iter%r.Val.ValFreq != 0 {
-		if err := r.validateAveraged(ctx); err != nil {
-			return err
-		}
-	}
-	r.watch.Done(r.iter)
+	r.watch.Done(r.iter, false)
 	return nil
 }
 

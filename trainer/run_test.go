@@ -41,6 +41,9 @@ type tint struct {
 	calls  int
 	seeds  []uint64       // that Loss was given
 	before func(call int) // called before every loss, if set
+
+	validations int
+	validating  func(call int) // called before every photo's validation, if set
 }
 
 func newTint(d *tensor.Device) *tint {
@@ -68,6 +71,9 @@ func (m *tint) Loss(tape *autograd.Tape, lq, gt *tensor.Tensor, seed uint64) []*
 }
 
 func (m *tint) Validate(lq, _ *tensor.Tensor, _ uint64) *tensor.Tensor {
+	if m.validations++; m.validating != nil {
+		m.validating(m.validations)
+	}
 	return m.linear.Apply(lq, tensor.Fused{})
 }
 

@@ -13,7 +13,7 @@ import (
 
 // SchedulerOptions is the learning-rate schedule. Each type takes only some of the options.
 type SchedulerOptions struct {
-	Type           string    `yaml:"type"` // empty: the rate is constant
+	Type           string    `yaml:"type"` // empty, as all others then: the rate is constant
 	Periods        []int     `yaml:"periods,omitempty,flow"`
 	RestartWeights []float64 `yaml:"restart_weights,omitempty,flow"` // 1 where absent
 	EtaMins        []float64 `yaml:"eta_mins,omitempty,flow"`        // 0 where absent
@@ -86,7 +86,7 @@ func (o *SchedulerOptions) complete() {
 
 func (o *SchedulerOptions) check(totalIter, warmupIter int, fail complaint) {
 	if _, known := schedulerKeys[o.Type]; !known {
-		if o.Type != "" {
+		if !reflect.ValueOf(*o).IsZero() {
 			fail.oneOf("type", o.Type, slices.Sorted(maps.Keys(schedulerKeys))...)
 		}
 		return

@@ -155,6 +155,7 @@ scheduler.periods: end after 4 iterations, and total_iter is 10: their sum must 
 scheduler.restart_weights: has 1 numbers, and periods 2: they must agree
 scheduler.eta_mins: has 3 numbers, and periods 2: they must agree`)
 	for o, want := range map[*SchedulerOptions]string{
+		{Periods: []int{10}}:                         "scheduler.type: is missing",
 		{Type: "CosineAnnealingRestartLR"}:           "scheduler.periods: is missing",
 		{Type: "CosineLR"}:                           "scheduler.type: CosineLR is not known",
 		{Type: "LinearLRR"}:                          "did you mean LinearLR?",

@@ -47,7 +47,7 @@ func openValidation(ctx context.Context, o *Options) (sets []valSet, err error) 
 			continue
 		}
 		d := s.open()
-		d.GTSize = 0
+		d.GTSize, d.OnBadImage = 0, FailOnBadImage // over fewer photos, the numbers would be others
 		data, err := OpenDataset(ctx, d)
 		if err != nil {
 			return sets, err
@@ -64,14 +64,14 @@ func (r *run) validateAveraged(ctx context.Context) error {
 }
 
 // validate restores all photos of all datasets, and reports the metrics'
-// means.
+// means. It returns [ErrStopped] where ctx ends before.
 func (r *run) validate(ctx context.Context) error {
 	for _, set := range r.val {
 		sums := make([]float64, len(r.Val.Metrics))
 		small := true // as the crops that GoPro is validated on
 		for i := range set.data.Len() {
 			if ctx.Err() != nil {
-				return nil // the loop saves and stops
+				return ErrStopped
 			}
 			pair, err := set.data.Pair(i)
 			if err != nil {

@@ -14,7 +14,8 @@ import (
 	"sync"
 )
 
-// version is that of the pairs: it changes whenever the same options would give others.
+// version is that of the pairs: it changes whenever the same options would give others. A repair of pairs that were broken
+// is no reason to refuse a folder of good ones.
 const version = 1
 
 const (

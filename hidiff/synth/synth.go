@@ -233,7 +233,9 @@ func (o Options) cut(ctx context.Context, p *photo.Photo, pair *Pair, rng *rand.
 		if o.Crop == 0 {
 			pair.Crop = Box{m, m, width - 2*m, height - 2*m}
 		} else {
-			pair.Crop = Box{m + rng.IntN(width-2*m-o.Crop+1), m + rng.IntN(height-2*m-o.Crop+1), o.Crop, o.Crop}
+			// There is one place at least, even where the quotient is rounded to below the whole number that it is.
+			across, down := max(1, width-2*m-o.Crop+1), max(1, height-2*m-o.Crop+1)
+			pair.Crop = Box{m + rng.IntN(across), m + rng.IntN(down), o.Crop, o.Crop}
 		}
 		if o.Crop != 0 && detail(p, pair.Crop, pair.Downscale) < o.Detail {
 			continue

@@ -184,6 +184,21 @@ func TestPhotosThatCannotBeUsed(t *testing.T) {
 	require.ErrorIs(t, err, context.Canceled)
 }
 
+// 440/1.1 is 399.99…, and 400 is what the pair needs: photos that are just large enough are.
+func TestPhotosThatAreJustLargeEnough(t *testing.T) {
+	o := plain(384, 10)
+	o.Downscale = Range{1.1, 1.1}
+	pair := makePair(t, o, town(460, 440, 12), 0)
+	require.Equal(t, o.margin(), pair.Crop.Y)
+	require.Equal(t, 384, pair.Target.Height)
+	o = plain(32, 0)
+	for side := 36; side < 200; side++ { // as far down as it may go, if that is less than what is asked for
+		factor := float64(side) / 36
+		o.Downscale = Range{factor, factor}
+		require.Equal(t, Box{2, 2, 32, 32}, makePair(t, o, town(side, side, 13), 0).Crop)
+	}
+}
+
 // Half of the photo is a wall: crops come from the other half.
 func TestCropsHaveDetail(t *testing.T) {
 	p := town(400, 160, 11)

@@ -149,7 +149,7 @@ func addRow(dst []float32, src image, h homography, y, from, to int, k *kernel) 
 
 // defocus convolves with a disc, whose rim is smooth, over what is beyond the border by repeating it.
 func defocus(m image, radius float64) image {
-	if radius <= 0 {
+	if radius <= 0.5 { // within a pixel; the least hold none of discShare's points
 		return m
 	}
 	reach := int(math.Ceil(radius))

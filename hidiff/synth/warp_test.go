@@ -125,8 +125,10 @@ func TestLightsStreakAndLeaveNoDarkRims(t *testing.T) {
 func TestDefocus(t *testing.T) {
 	m := newImage(21, 21)
 	m.row(10)[3*10+1] = 1
-	require.Equal(t, m, defocus(m, 0))
-	for _, radius := range []float64{0.3, 1, 2.7, 6} {
+	for _, radius := range []float64{0, 0.01, 0.04, 0.05, 0.5} {
+		require.Equal(t, m, defocus(m, radius), "a disc of %v is within its pixel", radius)
+	}
+	for _, radius := range []float64{0.3, 0.54, 1, 2.7, 6} {
 		out := defocus(m, radius)
 		sum, moment := 0.0, 0.0
 		for y := range 21 {
