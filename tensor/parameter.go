@@ -40,6 +40,9 @@ func NewParameters(d *Device, specs []ParameterSpec) *Parameters {
 		n += slot(d, s.len())
 		p.specs = append(p.specs, ParameterSpec{Name: s.Name, Shape: s.Shape})
 	}
+	if most := d.Limits().Binding / 4; int64(n) > most {
+		panic(gpuError{fmt.Errorf("%d parameters cannot be trained on this GPU, which binds %d at most: make the network smaller", n, most)})
+	}
 	flat := make([]float32, n)
 	for i, s := range specs {
 		if len(s.Values) != s.len() {
