@@ -72,7 +72,7 @@ fuzz:
 bench:
 	go run ./cli/hidiff bench
 
-# Every step but the evaluation, of some minutes, goes on where it was interrupted. Training took three and a quarter hours on two CPU cores.
+# Every step but the evaluation, of some minutes, goes on where it was interrupted. Training took five hours on two CPU cores.
 train-default: build
 	trainer/recipe/fetch $(DATA)/photos
 	bin/hidiff synth $(DATA)/photos/train -o $(DATA)/train_s1 --seed 100 --crop 160 --per-photo 60 --downscale 1.5:3 --sharp 0.08 $(BLUR)
