@@ -11,8 +11,8 @@ type Buffer struct {
 	size   int64
 	raw    *gpu.Buffer
 	live   bool
-	born   uint64                // when it was last handed out
-	groups map[groupKey]struct{} // cached bind groups that name this buffer
+	born   uint64                   // when it was last handed out
+	groups map[*boundGroup]struct{} // cached bind groups that name this buffer
 }
 
 // Size returns the buffer's size in bytes.
@@ -169,12 +169,11 @@ func (d *Device) trim(need int64) {
 }
 
 func (d *Device) destroy(b *Buffer) {
-	for key := range b.groups {
-		g := d.groups[key]
+	for g := range b.groups {
 		g.raw.Release()
-		delete(d.groups, key)
-		for _, other := range g.buffers {
-			delete(other.groups, key)
+		delete(d.groups, g.key)
+		for _, named := range g.buffers {
+			delete(named.groups, g)
 		}
 	}
 	if !d.dry {

@@ -65,12 +65,19 @@ type Device struct {
 	stats   Stats
 	pool    pool
 	kernels map[kernelKey]*Kernel
-	groups  map[groupKey]boundGroup
+	groups  map[groupKey]*boundGroup
 	rec     recorder
 	prof    *profiler
 
-	lostMu sync.Mutex // the loss callback arrives inside device calls, so not mu
-	lost   error
+	lost *loss
+}
+
+// loss is what the loss callback sets. It is apart from the device, which the binding
+// would keep alive for ever with its callback, and has a mutex of its own, because the
+// callback arrives inside device calls.
+type loss struct {
+	mu  sync.Mutex
+	err error
 }
 
 // Features are optional abilities of the adapter.
@@ -97,8 +104,9 @@ func Open(o Options) (*Device, error) {
 		raw:     raw[i],
 		log:     o.Logger,
 		budget:  o.Memory,
+		lost:    &loss{},
 		kernels: map[kernelKey]*Kernel{},
-		groups:  map[groupKey]boundGroup{},
+		groups:  map[groupKey]*boundGroup{},
 	}
 	if d.log == nil {
 		d.log = slog.New(slog.DiscardHandler)
@@ -142,7 +150,7 @@ func (d *Device) request(timestamps bool) error {
 			Label:              "hidiff",
 			RequiredFeatures:   features,
 			RequiredLimits:     &l,
-			DeviceLostCallback: d.onLost,
+			DeviceLostCallback: d.lost.report,
 		})
 		if err == nil {
 			d.dev = dev
@@ -197,14 +205,14 @@ func (d *Device) readLimits() {
 	}
 }
 
-func (d *Device) onLost(reason gpu.DeviceLostReason, message string) {
+func (l *loss) report(reason gpu.DeviceLostReason, message string) {
 	if reason == gpu.DeviceLostReasonDestroyed {
 		return // our own Close
 	}
-	d.lostMu.Lock()
-	defer d.lostMu.Unlock()
-	if d.lost == nil {
-		d.lost = fmt.Errorf("%w: %s", ErrDeviceLost, message)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.err == nil {
+		l.err = fmt.Errorf("%w: %s", ErrDeviceLost, message)
 	}
 }
 
@@ -219,7 +227,7 @@ func (d *Device) Limits() Limits { return d.limits }
 func (d *Device) DryRun(budget int64) *Device {
 	return &Device{
 		adapter: d.adapter, limits: d.limits, features: d.features, log: d.log, dry: true, budget: budget,
-		kernels: map[kernelKey]*Kernel{}, groups: map[groupKey]boundGroup{},
+		lost: &loss{}, kernels: map[kernelKey]*Kernel{}, groups: map[groupKey]*boundGroup{},
 	}
 }
 
@@ -265,9 +273,9 @@ func (d *Device) failure() error {
 	if d.err != nil {
 		return d.err
 	}
-	d.lostMu.Lock()
-	defer d.lostMu.Unlock()
-	d.err = d.lost
+	d.lost.mu.Lock()
+	defer d.lost.mu.Unlock()
+	d.err = d.lost.err
 	if d.err == nil && d.closed {
 		d.err = fmt.Errorf("device %s is closed", d.adapter.Name)
 	}

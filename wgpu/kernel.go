@@ -140,6 +140,7 @@ type viewKey struct {
 
 // boundGroup is a cached bind group and what it names.
 type boundGroup struct {
+	key     groupKey
 	raw     *gpu.BindGroup
 	buffers []*Buffer
 }
@@ -164,13 +165,13 @@ func (d *Device) bindGroup(k *Kernel, views []View) (*gpu.BindGroup, error) {
 	if err != nil {
 		return nil, err
 	}
-	cached := boundGroup{raw: g}
-	for _, v := range views {
+	cached := &boundGroup{key: key, raw: g, buffers: make([]*Buffer, len(views))}
+	for i, v := range views {
 		if v.Buffer.groups == nil {
-			v.Buffer.groups = map[groupKey]struct{}{}
+			v.Buffer.groups = map[*boundGroup]struct{}{}
 		}
-		v.Buffer.groups[key] = struct{}{}
-		cached.buffers = append(cached.buffers, v.Buffer)
+		v.Buffer.groups[cached] = struct{}{}
+		cached.buffers[i] = v.Buffer
 	}
 	d.groups[key] = cached
 	return g, nil

@@ -5,8 +5,10 @@ import (
 	"encoding/binary"
 	"errors"
 	"os"
+	"runtime"
 	"sync"
 	"testing"
+	"weak"
 
 	gpu "github.com/oliverbestmann/webgpu/wgpu"
 	"github.com/stretchr/testify/require"
@@ -252,7 +254,7 @@ func TestReadHonoursContext(t *testing.T) {
 func TestLostDevice(t *testing.T) {
 	d := open(t, Options{})
 	x := filled(t, d, 1)
-	d.onLost(gpu.DeviceLostReasonUnknown, "simulated")
+	d.lost.report(gpu.DeviceLostReasonUnknown, "simulated")
 	require.ErrorIs(t, d.Read(context.Background(), x, 0, make([]byte, 4)), ErrDeviceLost)
 	require.ErrorIs(t, d.Flush(), ErrDeviceLost)
 	_, err := d.Alloc("late", 4)
@@ -279,6 +281,21 @@ func TestDryRunCounts(t *testing.T) {
 	require.Equal(t, 7.0, d.Stats().Work)
 	_, err := d.Alloc("large", 2<<20)
 	require.ErrorContains(t, err, "budget")
+}
+
+func TestClosedDeviceIsForgotten(t *testing.T) {
+	open(t, Options{}) // skips where there is none
+	device := func() weak.Pointer[Device] {
+		d, err := Open(Options{GPU: os.Getenv("HIDIFF_GPU")})
+		require.NoError(t, err)
+		k := axpyKernel(t, d)
+		d.Dispatch(Dispatch{Kernel: k, Params: u32s(1, 1), Views: []View{Whole(filled(t, d, 1)), Whole(filled(t, d, 1))}, Groups: [3]uint32{1, 1, 1}})
+		require.NoError(t, d.Wait(context.Background()))
+		d.Close()
+		return weak.Make(d)
+	}()
+	runtime.GC()
+	require.True(t, device.Value() == nil, "a closed device is still referred to")
 }
 
 func TestCloseTwice(t *testing.T) {
