@@ -1,6 +1,10 @@
 package tensor
 
-import "context"
+import (
+	"context"
+
+	"hidiff/wgpu"
+)
 
 // band is a run of rows of a batch of images: whole images, or some rows of
 // one. Either is one contiguous range.
@@ -23,9 +27,6 @@ type bandCost struct {
 // maxPixels keeps workgroup counts, of 128 pixels at least, within 65,535 per axis.
 const maxPixels = 65_535 * 128
 
-// maxWork is what one dispatch may compute: a watchdog gives weak GPUs two seconds.
-const maxWork = 40_000_000_000
-
 // eachBand cuts t's rows into bands that fit the device and calls f for each,
 // top to bottom. Tensors that are not images count as one row per image.
 func eachBand(t *Tensor, cost bandCost, f func(band)) {
@@ -43,8 +44,9 @@ func eachBand(t *Tensor, cost bandCost, f func(band)) {
 	}
 	whole = whole && n*h*w <= maxPixels
 	if cost.work > 0 {
-		limit = min(limit, maxWork/cost.work)
-		whole = whole && n*h*w <= maxWork/cost.work
+		most := int(wgpu.MaxWork / float64(cost.work))
+		limit = min(limit, most)
+		whole = whole && n*h*w <= most
 	}
 	if d.Scratch > 0 && cost.scratch > 0 {
 		limit = min(limit, int(d.Scratch/int64(4*cost.scratch)))

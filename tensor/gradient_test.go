@@ -290,12 +290,9 @@ func BenchmarkWeightGradient(b *testing.B) {
 func TestMoreParametersThanTheGPUBinds(t *testing.T) {
 	d := openDevice(t)
 	n := int(d.Limits().Binding/4) + 1
-	if n > 1<<28 {
-		t.Skip("this GPU binds more than a test should allocate")
-	}
 	err := func() (err error) {
 		defer Catch(&err)
-		NewParameters(d, []ParameterSpec{{Name: "w", Shape: []int{n}, Values: make([]float32, n)}})
+		NewParameters(d, []ParameterSpec{{Name: "w", Shape: []int{n}}})
 		return nil
 	}()
 	require.ErrorContains(t, err, "make the network smaller")

@@ -152,7 +152,7 @@ func (f *foldedHIM) eachPixel(entry string, b band, x, y *Tensor, dy0 int, more 
 	x.d.run(call{
 		kernel: f.kernel(entry), params: f.params(pixels, b.image, x0, dy0, y0), views: all,
 		groups: [3]int{min(groups, 65535), ceilDiv(groups, 65535), b.images},
-		work:   4 * float64(b.images*pixels) * float64(f.work()),
+		work:   float64(b.images*pixels) * float64(f.work()),
 	})
 }
 

@@ -166,7 +166,7 @@ func TestDispatchesAreShort(t *testing.T) {
 		d.MostBands = 1
 		y := apply(New(d, 1, 160, 210, dim))
 		require.Greater(t, d.MostBands, 1, name)
-		require.Less(t, d.Stats().MostWork, 1.2*maxWork, "%s, with the rows around a band", name)
+		require.LessOrEqual(t, d.Stats().MostWork, wgpu.MaxWork, name)
 		y.Release()
 	}
 }

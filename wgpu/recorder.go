@@ -28,6 +28,11 @@ type Dispatch struct {
 	Label  string    // for the profile and for errors; the kernel's if empty
 }
 
+// MaxWork is what one dispatch, and what one submit should compute, in floating-point
+// operations: some tenths of a second at most, for the watchdogs of weak GPUs and for the
+// user's Ctrl-C.
+const MaxWork = 40e9
+
 const (
 	paramStride  = 256
 	maxRecorded  = 256 // dispatches per submit
@@ -53,9 +58,7 @@ type recorder struct {
 }
 
 func (r *recorder) init(d *Device) (err error) {
-	// A submit should take some tenths of a second at most, for the watchdogs
-	// of weak GPUs and for the user's Ctrl-C.
-	r.maxWork, r.maxBytes = 4e10, 1e10
+	r.maxWork, r.maxBytes = MaxWork, 1e10
 	if d.adapter.Software {
 		r.maxWork, r.maxBytes = 2e9, 5e8
 	}
