@@ -1,6 +1,7 @@
 package hidiff
 
 import (
+	"fmt"
 	"math"
 
 	"hidiff/autograd"
@@ -10,8 +11,6 @@ import (
 // denoiser is net_d and its sampler: it produces a prior from noise under a
 // condition. Source: HI-Diff §3.1; the released denoising, simple_denoise.
 type denoiser struct {
-	d        *tensor.Device
-	mine     owned
 	schedule *Schedule
 	ldm      bool
 
@@ -26,48 +25,51 @@ type denoiser struct {
 	final     *tensor.Linear   // denoising
 }
 
-func newDenoiser(l loader, c DenoiserConfig, diffusion DiffusionConfig) (*denoiser, error) {
-	schedule, err := NewSchedule(diffusion)
-	if err != nil {
-		return nil, err
-	}
-	d := l.d
-	n := &denoiser{d: d, schedule: schedule, ldm: diffusion.ApplyLDM}
+// newDenoiser makes net_d and its sampler, in the latent variant or not. A loader
+// that records needs no schedule.
+func newDenoiser(l loader, c DenoiserConfig, ldm bool, schedule *Schedule) *denoiser {
+	n := &denoiser{schedule: schedule, ldm: ldm}
 	defer l.done()
-	pack := func(s tensor.LinearSpec) *tensor.Linear { return own(&n.mine, tensor.NewLinear(d, s)) }
 
-	var in, out, row, xAt, cAt int
-	var name string
+	var first tensor.LinearSpec
+	var in, xAt, cAt int
+	kept := l.keeping()
 	time := &tensor.StepBias{Factor: 1}
 	if c.Type == Denoising {
-		in, out, name, n.act = c.InChannel, c.InnerChannel, "first_layer.0", tensor.LeakyReLU(0.2)
-		row, xAt, cAt = 3*in, 0, 2*in
-		time.From, time.Columns, time.TimeMLP = in, in, l.keep("time_mlp", &n.mine)
+		in, xAt, cAt, n.act = c.InChannel, 0, 2*c.InChannel, tensor.LeakyReLU(0.2)
+		time.From, time.Columns, time.TimeMLP = in, in, kept.get("time_mlp", 1)
+		first = kept.linear("first_layer.0", c.InnerChannel, 3*in, true)
 	} else {
-		in, out, name, n.act = 4*c.NFeats, 4*c.NFeats, "resmlp.0", tensor.LeakyReLU(0.1)
-		row, cAt, xAt = 2*in+1, 0, in+1
+		in, xAt, cAt, n.act = 4*c.NFeats, 4*c.NFeats+1, 0, tensor.LeakyReLU(0.1)
 		time.From, time.Columns, time.Factor = in, 1, 1/float32(10*c.Timesteps)
+		first = kept.linear("resmlp.0", in, 2*in+1, true)
 	}
-	if !n.ldm {
+	time.Weight, time.Out, time.Row = first.Weight, first.Out, first.In
+	n.time = time
+	first.In, first.Row, first.From = in, first.In, cAt
+	n.condition = l.pack(first)
+	if !ldm {
 		time.First = 1 // the network is told t+1, or t itself in the latent variant
 	}
-	time.Weight, time.Out, time.Row = l.keep(name+".weight", &n.mine), out, row
-	n.time = own(&n.mine, time)
-	n.condition = pack(tensor.LinearSpec{Out: out, In: in, From: cAt, Row: row, Weight: time.Weight, Bias: l.optional(name + ".bias")})
-	for _, bias := range time.Steps(diffusion.Timesteps) {
-		n.first = append(n.first, pack(tensor.LinearSpec{Out: out, In: in, From: xAt, Row: row, Weight: time.Weight, Bias: bias}))
+	if !l.recording() {
+		own(l.mine, time)
+		first.From = xAt
+		for _, first.Bias = range time.Steps(len(schedule.Betas)) {
+			n.first = append(n.first, l.pack(first))
+		}
 	}
+
 	if c.Type == Denoising {
 		for i := range c.BlockNum - 2 {
-			n.mixers = append(n.mixers, newMixer(l.at("blocks.%d.0", i), out, int(c.ChannelExpansion*float64(out)), &n.mine))
+			n.mixers = append(n.mixers, newMixer(l.at("blocks.%d.0", i), c.Group*c.Group, first.Out, c.PatchExpansion, c.ChannelExpansion))
 		}
-		n.final = pack(l.linear("final_layer.0", c.OutChannel, out, tensor.LinearSpec{}))
-		return n, nil
+		n.final = l.pack(l.linear("final_layer.0", c.OutChannel, first.Out, true))
+		return n
 	}
 	for i := range c.NDenoiseRes {
-		n.layers = append(n.layers, pack(l.at("resmlp.%d.resmlp", 2+i).linear("0", out, out, tensor.LinearSpec{})))
+		n.layers = append(n.layers, l.pack(l.linear(fmt.Sprintf("resmlp.%d.resmlp.0", 2+i), in, in, true)))
 	}
-	return n, nil
+	return n
 }
 
 // base is the condition's share of the first layer, the same at every step.

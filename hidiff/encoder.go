@@ -10,7 +10,6 @@ import (
 // the released latent_encoder_gelu, latent_encoder_lrelu.
 type encoder struct {
 	cfg    EncoderConfig
-	mine   owned
 	act    tensor.Activation
 	first  *tensor.Linear
 	blocks [][2]*tensor.Linear
@@ -20,27 +19,23 @@ type encoder struct {
 }
 
 func newEncoder(l loader, c EncoderConfig) *encoder {
-	d := l.d
-	e := &encoder{cfg: c}
+	e := &encoder{cfg: c, act: tensor.GELU}
 	defer l.done()
-	pack := func(s tensor.LinearSpec) *tensor.Linear { return own(&e.mine, tensor.NewLinear(d, s)) }
-	dim := c.EmbedDim
-	e.first = pack(l.conv("conv1.0", dim, 16*c.InChans))
+	dim, width := c.EmbedDim, c.width()
+	conv := func(l loader, name string, out, in int) *tensor.Linear { return l.pack(l.conv3x3(name, out, in, true)) }
+	e.first = conv(l, "conv1.0", dim, 16*c.InChans) // after a pixel unshuffle by 4
 	for i := range c.BlockNum {
 		at := l.at("blocks.%d", i)
-		e.blocks = append(e.blocks, [2]*tensor.Linear{pack(at.conv("0", dim, dim)), pack(at.conv("2", dim, dim))})
+		e.blocks = append(e.blocks, [2]*tensor.Linear{conv(at, "0", dim, dim), conv(at, "2", dim, dim)})
 	}
-	width := dim
-	if c.Type == "latent_encoder_gelu" {
-		e.act = tensor.GELU
-		e.last = []*tensor.Linear{pack(l.conv("conv2", dim, dim))}
-	} else {
+	if c.Type == LatentEncoderLReLU {
 		e.act = tensor.LeakyReLU(0.1)
-		width = 4 * dim
-		e.last = []*tensor.Linear{pack(l.conv("conv2.0", 2*dim, dim)), pack(l.conv("conv2.2", 2*dim, 2*dim)), pack(l.conv("conv2.4", 4*dim, 2*dim))}
+		e.last = []*tensor.Linear{conv(l, "conv2.0", 2*dim, dim), conv(l, "conv2.2", 2*dim, 2*dim), conv(l, "conv2.4", 4*dim, 2*dim)}
+	} else {
+		e.last = []*tensor.Linear{conv(l, "conv2", dim, dim)}
 	}
-	e.mixer = newMixer(l.at("mlp"), width, int(c.ChannelExpansion*float64(width)), &e.mine)
-	e.end = pack(l.linear("end.0", 4*dim, width, tensor.LinearSpec{}))
+	e.mixer = newMixer(l.at("mlp"), c.Group*c.Group, width, c.PatchExpansion, c.ChannelExpansion)
+	e.end = l.pack(l.linear("end.0", 4*dim, width, true))
 	return e
 }
 
@@ -87,19 +82,19 @@ type mixer struct {
 	narrow      *tensor.Linear
 }
 
-func newMixer(l loader, width, hidden int, mine *owned) *mixer {
-	pack := func(s tensor.LinearSpec) *tensor.Linear { return own(mine, tensor.NewLinear(l.d, s)) }
-	return &mixer{
-		gamma: l.keep("norm1.weight", mine), beta: l.keep("norm1.bias", mine),
-		patch: [4]*tensor.Parameter{
-			l.keep("patch_mixer.0.weight", mine), l.keep("patch_mixer.0.bias", mine),
-			l.keep("patch_mixer.2.weight", mine), l.keep("patch_mixer.2.bias", mine),
-		},
-		wide: pack(l.linear("channel_mixer.0", hidden, width, tensor.LinearSpec{
-			Norm: tensor.WithBias, Gamma: l.param("norm2.weight"), Beta: l.param("norm2.bias"),
-		})),
-		narrow: pack(l.linear("channel_mixer.2", width, hidden, tensor.LinearSpec{})),
-	}
+func newMixer(l loader, tokens, width int, patchExpansion, channelExpansion float64) *mixer {
+	kept := l.keeping()
+	patch, hidden := expand(tokens, patchExpansion), expand(width, channelExpansion)
+	m := &mixer{}
+	first, second := kept.linear("patch_mixer.0", patch, tokens, true), kept.linear("patch_mixer.2", tokens, patch, true)
+	m.patch = [4]*tensor.Parameter{first.Weight, first.Bias, second.Weight, second.Bias}
+	wide := l.linear("channel_mixer.0", hidden, width, true)
+	m.narrow = l.pack(l.linear("channel_mixer.2", width, hidden, true))
+	m.gamma, m.beta = kept.norm("norm1", width, true)
+	wide.Norm = tensor.WithBias
+	wide.Gamma, wide.Beta = l.norm("norm2", width, true)
+	m.wide = l.pack(wide)
+	return m
 }
 
 // forward returns post(mixer(x)), a new tensor.

@@ -32,12 +32,11 @@ func NewModule(d *tensor.Device, class string, options []byte, state *checkpoint
 		specs = append(specs, tensor.ParameterSpec{Name: name, Shape: a.Shape, Values: a.Float32s()})
 	}
 	m = &Module{Parameters: tensor.NewParameters(d, specs)}
-	l := newLoader(d, nil)
-	l.trained = map[string]*tensor.Parameter{}
+	byName := map[string]*tensor.Parameter{}
 	for _, p := range m.Parameters.All() {
-		l.trained[o.prefix(class)+p.Name] = p
+		byName[o.prefix(class)+p.Name] = p
 	}
-	m.forward, err = m.build(l, class, options, o)
+	m.forward, err = build(newTrainedLoader(d, byName, &m.mine), class, options, o)
 	return m, err
 }
 
@@ -83,31 +82,30 @@ func (o moduleOptions) prefix(class string) string {
 
 type inputs = map[string]*autograd.Variable
 
-func (m *Module) build(l loader, class string, options []byte, o moduleOptions) (forward func(in inputs) *autograd.Variable, err error) {
+func build(l loader, class string, options []byte, o moduleOptions) (forward func(in inputs) *autograd.Variable, err error) {
 	c := TransformerConfig{Dim: o.Dim, FFNExpansionFactor: o.Factor, Bias: o.Bias, LayerNormType: o.Norm, EmbedDim: o.EmbedDim}
-	pack := func(s tensor.LinearSpec) *tensor.Linear { return own(&m.mine, tensor.NewLinear(l.d, s)) }
 	switch class {
 	case "Attention", "FeedForward":
-		return m.branch(l, class, c, o), nil
+		return branch(l, class, c, o), nil
 	case "BasicLayer":
-		return m.guided(newBasicLayer(l, c, o.Dim, o.Heads, o.Blocks, o.Group, &m.mine)), nil
+		return guided(l, newBasicLayer(l, c, o.Dim, o.Heads, o.Blocks, o.Group)), nil
 	case "TransformerBlock":
 		if o.Group == 1 {
-			return m.guided(newBasicLayer(l, c, o.Dim, o.Heads, 1, 1, &m.mine)), nil
+			return guided(l, newBasicLayer(l, c, o.Dim, o.Heads, 1, 1)), nil
 		}
-		block := newBlock(l.at("blocks.0"), c, o.Dim, o.Heads, nil, &m.mine)
+		block := newBlock(l.at("blocks.0"), c, o.Dim, o.Heads, false)
 		return func(in inputs) *autograd.Variable { return block.forward(in["x"].Keep(), nil) }, nil
 	case "HIM":
-		return m.guided(newBasicLayer(l, c, o.Dim, o.Heads, 0, 2, &m.mine)), nil
+		return guided(l, newBasicLayer(l, c, o.Dim, o.Heads, 0, 2)), nil
 	case "Downsample":
-		conv := pack(l.conv("body.0", o.Features/2, o.Features))
+		conv := l.pack(l.conv3x3("body.0", o.Features/2, o.Features, false))
 		return func(in inputs) *autograd.Variable {
 			return autograd.Conv3x3(conv, in["x"], tensor.Conv{Store: tensor.Unshuffled}, nil)
 		}, nil
 	case "Upsample":
-		s := l.conv("body.0", 2*o.Features, o.Features)
+		s := l.conv3x3("body.0", 2*o.Features, o.Features, false)
 		s.Shuffle = 2
-		conv := pack(s)
+		conv := l.pack(s)
 		return func(in inputs) *autograd.Variable {
 			return autograd.Conv3x3(conv, in["x"], tensor.Conv{Store: tensor.Shuffled}, nil)
 		}, nil
@@ -117,7 +115,6 @@ func (m *Module) build(l loader, class string, options []byte, o moduleOptions) 
 			return nil, err
 		}
 		e := newEncoder(l, c)
-		m.mine = append(m.mine, &e.mine)
 		return func(in inputs) *autograd.Variable {
 			if gt := in["gt"]; gt != nil {
 				return e.forward(gt, in["inp_img"])
@@ -125,16 +122,16 @@ func (m *Module) build(l loader, class string, options []byte, o moduleOptions) 
 			return e.forward(in["inp_img"])
 		}, nil
 	case Denoising, SimpleDenoise:
-		return m.denoiser(l, class, options, o.Time)
+		return buildDenoiser(l, class, options, o.Time)
 	}
 	return nil, fmt.Errorf("unknown module %q", class)
 }
 
 // guided runs a layer by itself.
-func (m *Module) guided(layer *basicLayer) func(inputs) *autograd.Variable {
+func guided(l loader, layer *basicLayer) func(inputs) *autograd.Variable {
 	var kv kvStack
 	kv.add(layer)
-	kv.pack(m.Parameters.Values.Device(), &m.mine)
+	kv.pack(l)
 	return func(in inputs) *autograd.Variable {
 		g := kv.guide(in["prior"])
 		defer g.release()
@@ -144,39 +141,31 @@ func (m *Module) guided(layer *basicLayer) func(inputs) *autograd.Variable {
 
 // branch runs an attention or feed-forward branch by itself: without the
 // LayerNorm before and the residual after it.
-func (m *Module) branch(l loader, class string, c TransformerConfig, o moduleOptions) func(inputs) *autograd.Variable {
+func branch(l loader, class string, c TransformerConfig, o moduleOptions) func(inputs) *autograd.Variable {
 	var stack *tensor.Linear
-	at := []int{0, 0}
+	at, pack := []int{0, 0}, l.pack
 	if o.Group == 1 {
-		var specs []tensor.LinearSpec
-		for _, name := range []string{"ln1", "ln2"} {
-			specs = append(specs, l.linear(name, c.Dim, 4*c.EmbedDim, tensor.LinearSpec{}))
-		}
-		stack, at = tensor.NewLinearStack(l.d, specs)
-		own(&m.mine, stack)
+		stack, at = l.stack([]tensor.LinearSpec{l.linear("ln1", c.Dim, 4*c.EmbedDim, true), l.linear("ln2", c.Dim, 4*c.EmbedDim, true)})
+		pack = l.modulated
 	}
 	linear := func(name string, out, parts int) *tensor.Linear {
-		s := l.linear(name, out, c.Dim, tensor.LinearSpec{OutParts: parts, ScaleAt: at[0], ShiftAt: at[1]})
-		if stack == nil {
-			return own(&m.mine, tensor.NewLinear(l.d, s))
-		}
-		return own(&m.mine, tensor.NewModulatedLinear(l.d, s))
-	}
-	depthwise := func(name string, channels, parts int) *tensor.Depthwise {
-		return own(&m.mine, tensor.NewDepthwise(l.d, channels, parts, l.param(name+".weight"), l.optional(name+".bias")))
+		s := l.conv1x1(name, out, c.Dim, c.Bias)
+		s.OutParts, s.ScaleAt, s.ShiftAt = parts, at[0], at[1]
+		return pack(s)
 	}
 	var run func(x, modulation *autograd.Variable) *autograd.Variable
 	if class == "Attention" {
+		out := l.conv1x1("project_out", c.Dim, c.Dim, c.Bias)
 		a := &tensor.Attention{
-			Heads: o.Heads, QKV: linear("qkv", 3*c.Dim, 3*o.Heads), Depth: depthwise("qkv_dwconv", 3*c.Dim, 3*o.Heads),
-			Temperature: l.param("temperature"), Out: l.param("project_out.weight"), OutBias: l.optional("project_out.bias"),
+			Heads: o.Heads, QKV: linear("qkv", 3*c.Dim, 3*o.Heads), Depth: l.depthwise("qkv_dwconv", 3*c.Dim, 3*o.Heads, c.Bias),
+			Temperature: l.get("temperature", o.Heads, 1, 1), Out: out.Weight, OutBias: out.Bias,
 		}
 		run = func(x, modulation *autograd.Variable) *autograd.Variable { return autograd.Attention(a, x, modulation) }
 	} else {
 		hidden := c.Hidden(c.Dim)
 		f := &tensor.FeedForward{
-			In: linear("project_in", 2*hidden, 2), Depth: depthwise("dwconv", 2*hidden, 2),
-			Out: own(&m.mine, tensor.NewLinear(l.d, l.linear("project_out", c.Dim, hidden, tensor.LinearSpec{}))),
+			In: linear("project_in", 2*hidden, 2), Depth: l.depthwise("dwconv", 2*hidden, 2, c.Bias),
+			Out: l.pack(l.conv1x1("project_out", c.Dim, hidden, c.Bias)),
 		}
 		run = func(x, modulation *autograd.Variable) *autograd.Variable {
 			return autograd.FeedForward(f, x, modulation)
@@ -194,7 +183,7 @@ func (m *Module) branch(l loader, class string, c TransformerConfig, o moduleOpt
 	}
 }
 
-func (m *Module) denoiser(l loader, class string, options []byte, time int) (func(inputs) *autograd.Variable, error) {
+func buildDenoiser(l loader, class string, options []byte, time int) (func(inputs) *autograd.Variable, error) {
 	var raw map[string]json.RawMessage
 	if err := json.Unmarshal(options, &raw); err != nil {
 		return nil, err
@@ -211,11 +200,11 @@ func (m *Module) denoiser(l loader, class string, options []byte, time int) (fun
 	}
 	diffusion := defaultDiffusion(class == SimpleDenoise)
 	diffusion.Timesteps = max(diffusion.Timesteps, time+1)
-	n, err := newDenoiser(l, c, diffusion)
+	schedule, err := NewSchedule(diffusion)
 	if err != nil {
 		return nil, err
 	}
-	m.mine = append(m.mine, &n.mine)
+	n := newDenoiser(l, c, diffusion.ApplyLDM, schedule)
 	step := time
 	if !n.ldm {
 		step = time - 1

@@ -16,44 +16,36 @@ type Networks struct {
 	le, dm *encoder // stage one's, stage two's
 	d      *denoiser
 
-	trained []*owned // what the networks own that are not frozen
+	frozen, trained owned
 }
 
 // NewNetworks uploads the networks that nets holds; absent ones stay nil. The
 // state dicts must have passed [Check] against c.
 func NewNetworks(d *tensor.Device, c Config, nets map[Network]*checkpoint.StateDict) (n *Networks, err error) {
 	defer tensor.Catch(&err)
-	loaders := map[Network]loader{}
-	for net, state := range nets {
-		loaders[net] = newLoader(d, state)
-	}
-	return newNetworks(c, loaders)
+	return newNetworks(c, func(net Network, n *Networks) (l loader, ok bool) {
+		return newLoader(d, nets[net], &n.frozen), nets[net] != nil
+	})
 }
 
-func newNetworks(c Config, loaders map[Network]loader) (n *Networks, err error) {
-	n = &Networks{Config: c}
-	made := func(l loader, mine *owned) {
-		if l.trained != nil {
-			n.trained = append(n.trained, mine)
-		}
-	}
-	if l, ok := loaders[NetG]; ok {
+// newNetworks makes the networks that there are loaders for.
+func newNetworks(c Config, load func(Network, *Networks) (l loader, ok bool)) (*Networks, error) {
+	n := &Networks{Config: c}
+	if l, ok := load(NetG, n); ok {
 		n.g = newTransformer(l, c.G)
-		made(l, &n.g.mine)
 	}
-	if l, ok := loaders[NetLE]; ok {
+	if l, ok := load(NetLE, n); ok {
 		n.le = newEncoder(l, c.StageOne())
-		made(l, &n.le.mine)
 	}
-	if l, ok := loaders[NetLEDM]; ok {
+	if l, ok := load(NetLEDM, n); ok {
 		n.dm = newEncoder(l, c.LE)
-		made(l, &n.dm.mine)
 	}
-	if l, ok := loaders[NetD]; ok {
-		if n.d, err = newDenoiser(l, c.D, c.Diffusion); err != nil {
+	if l, ok := load(NetD, n); ok {
+		schedule, err := NewSchedule(c.Diffusion)
+		if err != nil {
 			return nil, err
 		}
-		made(l, &n.d.mine)
+		n.d = newDenoiser(l, c.D, c.Diffusion.ApplyLDM, schedule)
 	}
 	return n, nil
 }
@@ -83,30 +75,10 @@ func (n *Networks) Restore(lq, prior *tensor.Tensor) *tensor.Tensor {
 }
 
 // repack makes changed parameters take effect.
-func (n *Networks) repack() {
-	for _, o := range n.trained {
-		o.Repack()
-	}
-}
-
-func (n *Networks) owners() (all []*owned) {
-	if n.g != nil {
-		all = append(all, &n.g.mine)
-	}
-	for _, e := range []*encoder{n.le, n.dm} {
-		if e != nil {
-			all = append(all, &e.mine)
-		}
-	}
-	if n.d != nil {
-		all = append(all, &n.d.mine)
-	}
-	return all
-}
+func (n *Networks) repack() { n.trained.Repack() }
 
 // Release frees the networks.
 func (n *Networks) Release() {
-	for _, o := range n.owners() {
-		o.Release()
-	}
+	n.frozen.Release()
+	n.trained.Release()
 }

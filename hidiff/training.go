@@ -3,6 +3,7 @@ package hidiff
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 
 	"hidiff/autograd"
@@ -70,24 +71,17 @@ func NewTraining(d *tensor.Device, c Config, nets map[Network]*checkpoint.StateD
 		}
 	}
 	t.params = tensor.NewParameters(d, specs)
-	loaders := map[Network]loader{}
-	for _, net := range trained {
-		l := newLoader(d, nil)
-		l.trained = map[string]*tensor.Parameter{}
-		for _, p := range t.params.All() {
-			if name, ok := strings.CutPrefix(p.Name, string(net)+"."); ok {
-				l.trained[name] = p
-			}
+	byName := map[string]*tensor.Parameter{}
+	for _, p := range t.params.All() {
+		byName[p.Name] = p
+	}
+	t.Networks, err = newNetworks(c, func(net Network, n *Networks) (l loader, ok bool) {
+		if slices.Contains(trained, net) {
+			return newTrainedLoader(d, byName, &n.trained).at("%s", net), true
 		}
-		loaders[net] = l
-	}
-	if o.Stage == 2 {
-		loaders[NetLE] = newLoader(d, nets[NetLE])
-	}
-	if t.Networks, err = newNetworks(c, loaders); err != nil {
-		return nil, err
-	}
-	return t, nil
+		return newLoader(d, nets[net], &n.frozen), slices.Contains(needed, net)
+	})
+	return t, err
 }
 
 // Parameters are those that are trained, named with their network in front, in

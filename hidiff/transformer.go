@@ -1,6 +1,8 @@
 package hidiff
 
 import (
+	"fmt"
+
 	"hidiff/autograd"
 	"hidiff/tensor"
 )
@@ -8,9 +10,7 @@ import (
 // transformer is net_g: a U-shaped stack of transformer blocks that restores
 // an image under the guidance of a prior. Source: HI-Diff §3.1.
 type transformer struct {
-	cfg  TransformerConfig
-	d    *tensor.Device
-	mine owned
+	cfg TransformerConfig
 
 	down1, down2 pyramidStep
 	embed        *tensor.Linear
@@ -35,55 +35,57 @@ type pyramidStep struct {
 }
 
 func newTransformer(l loader, c TransformerConfig) *transformer {
-	d := l.d
-	t := &transformer{cfg: c, d: d}
+	t := &transformer{cfg: c}
 	defer l.done()
-	pack := func(s tensor.LinearSpec) *tensor.Linear { return own(&t.mine, tensor.NewLinear(d, s)) }
-	wide := 4 * c.EmbedDim
-	for i, step := range []*pyramidStep{&t.down1, &t.down2} {
-		at := l.at("%s", []string{"down_1", "down_2"}[i])
-		step.tokens, step.bias = at.keep("1.weight", &t.mine), at.keep("1.bias", &t.mine)
-		step.channels = pack(at.linear("3", wide, wide, tensor.LinearSpec{}))
-	}
+	tokens, wide := c.Group*c.Group, 4*c.EmbedDim
+	t.down1 = newPyramidStep(l.at("down_1"), tokens, tokens/4, wide)
+	t.down2 = newPyramidStep(l.at("down_2"), tokens/4, 1, wide)
 	dim := [4]int{c.Dim, 2 * c.Dim, 4 * c.Dim, 8 * c.Dim}
 	group := [4]int{c.Group, c.Group / 2, c.Group / 2, 1}
 	layer := func(name string, level, width, blocks int) *basicLayer {
-		layer := newBasicLayer(l.at("%s", name), c, width, c.Heads[level], blocks, group[level], &t.mine)
+		layer := newBasicLayer(l.at("%s", name), c, width, c.Heads[level], blocks, group[level])
 		t.kv[min(level, 1)].add(layer)
 		return layer
 	}
-	t.embed = pack(l.conv("patch_embed.proj", c.Dim, c.InpChannels))
-	for i, name := range []string{"encoder_level1", "encoder_level2", "encoder_level3"} {
-		t.encoder[i] = layer(name, i, dim[i], c.NumBlocks[i])
-	}
-	for i, name := range []string{"down1_2", "down2_3", "down3_4"} {
-		t.down[i] = pack(l.conv(name+".body.0", dim[i]/2, dim[i]))
+	t.embed = l.pack(l.conv3x3("patch_embed.proj", c.Dim, c.InpChannels, false))
+	for i := range t.encoder {
+		t.encoder[i] = layer(fmt.Sprintf("encoder_level%d", i+1), i, dim[i], c.NumBlocks[i])
+		t.down[i] = l.pack(l.conv3x3(fmt.Sprintf("down%d_%d.body.0", i+1, i+2), dim[i]/2, dim[i], false))
 	}
 	t.latent = layer("latent", 3, dim[3], c.NumBlocks[3])
-	for i, name := range []string{"up4_3", "up3_2", "up2_1"} {
-		s := l.conv(name+".body.0", 2*dim[3-i], dim[3-i])
-		s.Shuffle = 2
-		t.up[i] = pack(s)
+	for i := range t.decoder {
+		to, n := 2-i, dim[2-i] // the level decoded, and its channels
+		up := l.conv3x3(fmt.Sprintf("up%d_%d.body.0", to+2, to+1), 4*n, 2*n, false)
+		up.Shuffle = 2
+		t.up[i] = l.pack(up)
+		if to > 0 {
+			s := l.conv1x1(fmt.Sprintf("reduce_chan_level%d", to+1), n, 2*n, c.Bias)
+			s.In, s.Row = n, 2*n
+			t.reduceUp[i] = l.pack(s)
+			s.From, s.Bias = n, nil
+			t.reduceSkip[i] = l.pack(s)
+		} else {
+			n *= 2 // nothing reduces them
+		}
+		t.decoder[i] = layer(fmt.Sprintf("decoder_level%d", to+1), to, n, c.NumBlocks[to])
 	}
-	for i, name := range []string{"reduce_chan_level3", "reduce_chan_level2"} {
-		n := dim[2-i]
-		s := l.linear(name, n, n, tensor.LinearSpec{Row: 2 * n})
-		t.reduceUp[i] = pack(s)
-		s.From, s.Bias = n, nil
-		t.reduceSkip[i] = pack(s)
-	}
-	t.decoder[0] = layer("decoder_level3", 2, dim[2], c.NumBlocks[2])
-	t.decoder[1] = layer("decoder_level2", 1, dim[1], c.NumBlocks[1])
-	t.decoder[2] = layer("decoder_level1", 0, dim[1], c.NumBlocks[0])
 	t.refinement = layer("refinement", 0, dim[1], c.NumRefinementBlocks)
 	for i := range t.kv {
-		t.kv[i].pack(d, &t.mine)
+		t.kv[i].pack(l)
 	}
 	if c.DualPixelTask {
-		t.skip = pack(l.linear("skip_conv", dim[1], dim[0], tensor.LinearSpec{}))
+		t.skip = l.pack(l.conv1x1("skip_conv", dim[1], dim[0], c.Bias))
 	}
-	t.output = pack(l.conv("output", c.OutChannels, dim[1]))
+	t.output = l.pack(l.conv3x3("output", c.OutChannels, dim[1], c.Bias))
 	return t
+}
+
+func newPyramidStep(l loader, from, to, wide int) pyramidStep {
+	kept := l.keeping()
+	return pyramidStep{
+		tokens: kept.get("1.weight", to, from), bias: kept.get("1.bias", to),
+		channels: l.pack(l.linear("3", wide, wide, true)),
+	}
 }
 
 // forward restores images x [N, H, W, 3], H and W multiples of 8, under the
@@ -156,8 +158,9 @@ type basicLayer struct {
 }
 
 type transformerBlock struct {
-	attention *tensor.Attention
-	ffn       *tensor.FeedForward
+	attention  *tensor.Attention
+	ffn        *tensor.FeedForward
+	modulation []tensor.LinearSpec // from the prior: k1, k2 of the attention, k1, k2 of the feed-forward
 }
 
 // guide is a prior and what the HIMs of one or more layers make of it.
@@ -181,16 +184,13 @@ func (s *kvStack) add(layer *basicLayer) {
 	}
 }
 
-func (s *kvStack) pack(d *tensor.Device, mine *owned) {
-	if len(s.layers) == 0 {
-		return
-	}
+func (s *kvStack) pack(l loader) {
 	specs := make([]tensor.LinearSpec, len(s.layers))
 	for i, layer := range s.layers {
 		specs[i] = layer.kv
 	}
-	linear, at := tensor.NewLinearStack(d, specs)
-	s.linear = own(mine, linear)
+	linear, at := l.stack(specs)
+	s.linear = linear
 	for i, layer := range s.layers {
 		layer.kvAt = at[i]
 	}
@@ -205,87 +205,80 @@ func (s *kvStack) guide(prior *autograd.Variable) guide {
 
 var normKinds = map[string]tensor.Norm{"WithBias": tensor.WithBias, "BiasFree": tensor.BiasFree}
 
-func newBasicLayer(l loader, c TransformerConfig, dim, heads, blocks, group int, mine *owned) *basicLayer {
-	norm := normKinds[c.LayerNormType]
+func newBasicLayer(l loader, c TransformerConfig, dim, heads, blocks, group int) *basicLayer {
 	wide := 4 * c.EmbedDim
 	layer := &basicLayer{}
+	var modulation []tensor.LinearSpec
+	for i := range blocks {
+		block := newBlock(l.at("blocks.%d", i), c, dim, heads, group == 1)
+		layer.blocks = append(layer.blocks, block)
+		modulation = append(modulation, block.modulation...)
+	}
 	if group > 1 {
-		at := l.at("him")
-		layer.him = &tensor.HIM{
-			Heads: heads, Norm: norm,
-			Gamma: at.keep("norm1.body.weight", mine), Beta: at.keep("norm1.body.bias", mine),
-			Query: at.keep("q.weight", mine), QBias: at.keep("q.bias", mine),
-			Proj: at.keep("proj.weight", mine), ProjBias: at.keep("proj.bias", mine),
-		}
-		layer.kv = at.linear("kv", 2*dim, wide, tensor.LinearSpec{
-			OutParts: 2 * heads, Norm: norm, Gamma: at.param("norm2.body.weight"), Beta: at.optional("norm2.body.bias"),
-		})
+		layer.him, layer.kv = newHIM(l.at("him"), c, dim, heads, wide)
+		return layer
 	}
 	var at []int
-	if group == 1 {
-		layer.modulation, at = newModulation(l, dim, wide, blocks, mine)
-	}
-	for i := range blocks {
-		var shifts []int // where k1, k2 of the attention and the feed-forward are
-		if at != nil {
-			shifts = at[4*i:][:4]
+	layer.modulation, at = l.stack(modulation)
+	if layer.modulation != nil {
+		for i, block := range layer.blocks {
+			block.attention.QKV.ModulateAt(at[4*i], at[4*i+1])
+			block.ffn.In.ModulateAt(at[4*i+2], at[4*i+3])
 		}
-		layer.blocks = append(layer.blocks, newBlock(l.at("blocks.%d", i), c, dim, heads, shifts, mine))
 	}
 	return layer
 }
 
-// newModulation stacks the maps from the prior to k1 and k2 of every block's
-// attention and feed-forward; at says where each begins.
-func newModulation(l loader, dim, wide, blocks int, mine *owned) (linear *tensor.Linear, at []int) {
-	if blocks == 0 {
-		return nil, nil
-	}
-	var specs []tensor.LinearSpec
-	for i := range blocks {
-		for _, name := range []string{"attn.ln1", "attn.ln2", "ffn.ln1", "ffn.ln2"} {
-			specs = append(specs, l.at("blocks.%d", i).linear(name, dim, wide, tensor.LinearSpec{}))
-		}
-	}
-	linear, at = tensor.NewLinearStack(l.d, specs)
-	return own(mine, linear), at
+// newHIM makes a HIM; kv are the keys and values that it takes of the prior.
+func newHIM(l loader, c TransformerConfig, dim, heads, wide int) (m *tensor.HIM, kv tensor.LinearSpec) {
+	norm, kept := normKinds[c.LayerNormType], l.keeping()
+	m = &tensor.HIM{Heads: heads, Norm: norm}
+	m.Gamma, m.Beta = kept.norm("norm1.body", dim, c.LayerNormType == WithBias)
+	gamma, beta := l.norm("norm2.body", wide, c.LayerNormType == WithBias)
+	q := kept.linear("q", dim, dim, c.Bias)
+	kv = l.linear("kv", 2*dim, wide, c.Bias)
+	kv.OutParts, kv.Norm, kv.Gamma, kv.Beta = 2*heads, norm, gamma, beta
+	proj := kept.linear("proj", dim, dim, true)
+	m.Query, m.QBias, m.Proj, m.ProjBias = q.Weight, q.Bias, proj.Weight, proj.Bias
+	return m, kv
 }
 
-// newBlock makes a transformer block. shifts says where the prior's modulations
-// are, if the prior modulates it.
-func newBlock(l loader, c TransformerConfig, dim, heads int, shifts []int, mine *owned) *transformerBlock {
-	norm := normKinds[c.LayerNormType]
-	hidden := c.Hidden(dim)
-	linear := func(name, normName string, out, parts, shift int) *tensor.Linear {
-		load := l
-		load.uses = new([]*tensor.Parameter)
-		s := load.linear(name, out, dim, tensor.LinearSpec{
-			OutParts: parts, Norm: norm, Gamma: load.param(normName + ".body.weight"), Beta: load.optional(normName + ".body.bias"),
-		})
-		if shifts == nil {
-			defer load.done()
-			return own(mine, tensor.NewLinear(l.d, s))
-		}
-		for _, p := range *load.uses { // packed anew for every image
-			own(mine, p)
-		}
-		s.ScaleAt, s.ShiftAt = shifts[shift], shifts[shift+1]
-		return own(mine, tensor.NewModulatedLinear(l.d, s))
+// newBlock makes a transformer block, which a prior modulates or not.
+func newBlock(l loader, c TransformerConfig, dim, heads int, modulated bool) *transformerBlock {
+	b := &transformerBlock{}
+	hidden, withBias := c.Hidden(dim), c.LayerNormType == WithBias
+	part := l.part()
+	defer part.done()
+	from, pack := part, part.pack // for what follows a LayerNorm
+	if modulated {
+		from, pack = l.keeping(), l.modulated
 	}
-	return &transformerBlock{
-		attention: &tensor.Attention{
-			Heads:       heads,
-			QKV:         linear("attn.qkv", "norm1", 3*dim, 3*heads, 0),
-			Depth:       own(mine, tensor.NewDepthwise(l.d, 3*dim, 3*heads, l.param("attn.qkv_dwconv.weight"), l.optional("attn.qkv_dwconv.bias"))),
-			Temperature: l.keep("attn.temperature", mine),
-			Out:         l.keep("attn.project_out.weight", mine), OutBias: l.keep("attn.project_out.bias", mine),
-		},
-		ffn: &tensor.FeedForward{
-			In:    linear("ffn.project_in", "norm2", 2*hidden, 2, 2),
-			Depth: own(mine, tensor.NewDepthwise(l.d, 2*hidden, 2, l.param("ffn.dwconv.weight"), l.optional("ffn.dwconv.bias"))),
-			Out:   own(mine, tensor.NewLinear(l.d, l.linear("ffn.project_out", dim, hidden, tensor.LinearSpec{}))),
-		},
+	modulation := func(l loader) {
+		if modulated {
+			b.modulation = append(b.modulation, l.linear("ln1", dim, 4*c.EmbedDim, true), l.linear("ln2", dim, 4*c.EmbedDim, true))
+		}
 	}
+
+	gamma, beta := from.norm("norm1.body", dim, withBias)
+	temperature := l.keeping().get("attn.temperature", heads, 1, 1)
+	qkv := from.conv1x1("attn.qkv", 3*dim, dim, c.Bias)
+	qkv.OutParts, qkv.Norm, qkv.Gamma, qkv.Beta = 3*heads, normKinds[c.LayerNormType], gamma, beta
+	depth := part.depthwise("attn.qkv_dwconv", 3*dim, 3*heads, c.Bias)
+	out := l.keeping().conv1x1("attn.project_out", dim, dim, c.Bias)
+	b.attention = &tensor.Attention{
+		Heads: heads, QKV: pack(qkv), Depth: depth, Temperature: temperature, Out: out.Weight, OutBias: out.Bias,
+	}
+	modulation(l.at("attn"))
+
+	gamma, beta = from.norm("norm2.body", dim, withBias)
+	in := from.conv1x1("ffn.project_in", 2*hidden, dim, c.Bias)
+	in.OutParts, in.Norm, in.Gamma, in.Beta = 2, normKinds[c.LayerNormType], gamma, beta
+	b.ffn = &tensor.FeedForward{
+		In: pack(in), Depth: part.depthwise("ffn.dwconv", 2*hidden, 2, c.Bias),
+		Out: part.pack(part.conv1x1("ffn.project_out", dim, hidden, c.Bias)),
+	}
+	modulation(l.at("ffn"))
+	return b
 }
 
 // forward consumes x.

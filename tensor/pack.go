@@ -92,6 +92,10 @@ func NewModulatedLinear(d *Device, s LinearSpec) *Linear {
 	return l
 }
 
+// ModulateAt says where k1 and k2 start in the stored rows of the modulations
+// that follow.
+func (l *Linear) ModulateAt(scale, shift int) { l.specs[0].ScaleAt, l.specs[0].ShiftAt = scale, shift }
+
 // Modulated returns l with a modulation [N, ...] folded in, one set of weights
 // for each image. Release it before l.
 func (l *Linear) Modulated(m *Tensor) *Linear {
