@@ -24,7 +24,8 @@ type synthOptions struct {
 
 const synthLong = `Make pairs of blurry and sharp photos, to train on, from sharp photos: camera shake with
 rotation that differs across the photo, summed in linear light over many moments of the
-exposure; lights that streak; defocus, a sensor's noise and JPEG, as asked for.
+exposure; lights that streak; defocus, a sensor's noise and JPEG, nearer and moving objects,
+videos' averaged frames, as asked for.
 
 Pairs go into the folders input and target below -o, as PNG files of equal names, which
 'hidiff train' reads as dataroot_lq and dataroot_gt. manifest.jsonl lists how each was made, and
@@ -41,6 +42,7 @@ A photo that fails does not stop the others. Exit code: 0 all went well, 1 some 
 const synthExample = `  hidiff synth wallpapers -r -o shaken --per-photo 20
   hidiff synth heldout -o shaken-test --crop 256 --seed 1
   hidiff synth photos -o cameras --strength 2:60 --noise 0:6 --defocus 0:2 --jpeg 70:100
+  hidiff synth photos -o street --objects 0:3 --object-strength 0:40 --nearness 1:4 --tripod 0.2 --average 7:15 --duty 0.4:1 --curve 0.5
   hidiff train -opt GoPro_S1 --force_yml datasets:train:dataroot_lq=shaken/input --force_yml datasets:train:dataroot_gt=shaken/target`
 
 func newSynthCommand(a *app, run func(context.Context, *synthOptions) error) *cobra.Command {
@@ -75,6 +77,14 @@ func newSynthCommand(a *app, run func(context.Context, *synthOptions) error) *co
 	ranged(&o.Pairs.Defocus, "defocus", "radius of the lens' blur, in pixels")
 	ranged(&o.Pairs.Noise, "noise", "the sensor's noise at mid-grey: standard deviation in levels of 255")
 	ranged(&o.Pairs.JPEG, "jpeg", "quality of JPEG compression of the blurry photos; 0 is none")
+	ranged(&o.Pairs.Objects, "objects", "how many objects stand before the scene: pieces of the photo, nearer than the rest or moving by themselves")
+	ranged(&o.Pairs.ObjectStrength, "object-strength", "pixels that an object travels by itself")
+	ranged(&o.Pairs.Nearness, "nearness", "the scene's distance, in distances to an object: the nearer it is, the more the camera's movement shifts it")
+	f.Float64Var(&o.Pairs.Tripod, "tripod", 0, "share of pairs in which only objects move")
+	ranged(&o.Pairs.Average, "average", "frames of a video that are averaged, as for GoPro and REDS; 1 is a single exposure")
+	ranged(&o.Pairs.Duty, "duty", "share of the time between such frames for which the shutter is open")
+	f.Float64Var(&o.Pairs.Curve, "curve", 0, "share of averages that are of what frames show, not of their light")
+	ranged(&o.Pairs.Shrink, "shrink", "make both photos smaller by this factor after the exposure")
 	f.Uint64Var(&o.Pairs.Seed, "seed", 0, "seed of everything that is drawn")
 	f.IntVarP(&o.Workers, "jobs", "j", 0, "pairs to make at a time (default: as many as there are processors)")
 	f.BoolVar(&o.JSON, "json", false, "print one JSON object a line to standard output")

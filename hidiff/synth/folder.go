@@ -85,9 +85,18 @@ func (f *folder) unused() error {
 
 // sameOptions compares options as they are written.
 func sameOptions(dir string, found, wanted []byte) error {
+	// What is not in the file came later, and was as by default.
+	made := settings{Options: Defaults()}
+	if err := json.Unmarshal(found, &made); err != nil {
+		return fmt.Errorf("%s is damaged (%w): give another folder", filepath.Join(dir, optionsFile), err)
+	}
+	found, err := json.Marshal(made)
+	if err != nil {
+		return err
+	}
 	var before, now map[string]json.RawMessage
 	if err := json.Unmarshal(found, &before); err != nil {
-		return fmt.Errorf("%s is damaged (%w): give another folder", filepath.Join(dir, optionsFile), err)
+		return err
 	}
 	if err := json.Unmarshal(wanted, &now); err != nil {
 		return err

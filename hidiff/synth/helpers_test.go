@@ -31,7 +31,10 @@ func town(width, height int, seed uint64) *photo.Photo {
 
 // plain are options that do nothing but blur.
 func plain(crop int, strength float64) Options {
-	return Options{Crop: crop, Detail: 1, Strength: Range{strength, strength}, Focal: Range{1, 1}, Downscale: Range{1, 1}, Highlights: Range{1, 1}}
+	return Options{
+		Crop: crop, Detail: 1, Strength: Range{strength, strength}, Focal: one, Downscale: one, Highlights: one,
+		Nearness: one, Average: one, Duty: one, Shrink: one,
+	}
 }
 
 func makePair(t *testing.T, o Options, p *photo.Photo, index int) *Pair {
@@ -89,4 +92,22 @@ func contents(t *testing.T, dir string) map[string]string {
 		return err
 	}))
 	return found
+}
+
+// evenly returns the middles of n equal parts of an exposure.
+func evenly(n int) []float64 {
+	times := make([]float64, n)
+	for i := range times {
+		times[i] = (float64(i) + 0.5) / float64(n)
+	}
+	return times
+}
+
+// once is an exposure of a scene without layers.
+func once(views []homography) exposure {
+	moments := make([]moment, len(views))
+	for i, view := range views {
+		moments[i].scene = view
+	}
+	return exposure{frames: [][]moment{moments}}
 }

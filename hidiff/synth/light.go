@@ -36,6 +36,14 @@ func toLinear(v float64) float64 {
 	return math.Pow((v+0.055)/1.055, 2.4)
 }
 
+// fromLinear is toLinear's inverse.
+func fromLinear(v float32) float32 {
+	if v <= 0.0031308 {
+		return 12.92 * v
+	}
+	return float32(1.055*math.Pow(float64(v), 1/2.4) - 0.055)
+}
+
 func linearTable(white int) []float32 {
 	table := make([]float32, white+1)
 	for i := range table {
@@ -133,6 +141,30 @@ func narrow(dst []float32, p *photo.Photo, y int, columns []area, table []float3
 		dst[3*x+1] += weight * g
 		dst[3*x+2] += weight * b
 	}
+}
+
+// smaller returns the image in another size: every pixel is the mean light of the area that it covers.
+func (m image) smaller(width, height int) image {
+	if width == m.width && height == m.height {
+		return m
+	}
+	columns := areas(0, width, m.width, float64(m.width)/float64(width))
+	rows := areas(0, height, m.height, float64(m.height)/float64(height))
+	out := newImage(width, height)
+	for y, down := range rows {
+		row := out.row(y)
+		for j, wy := range down.weights {
+			src := m.row(down.start + j)
+			for x, across := range columns {
+				for i, wx := range across.weights {
+					for c := range 3 {
+						row[3*x+c] += wy * wx * src[3*(across.start+i)+c]
+					}
+				}
+			}
+		}
+	}
+	return out
 }
 
 // area is what a pixel covers of larger ones, along one axis. The weights' sum is 1.

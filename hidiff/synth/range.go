@@ -2,6 +2,7 @@ package synth
 
 import (
 	"errors"
+	"math"
 	"math/rand/v2"
 	"strconv"
 	"strings"
@@ -11,6 +12,11 @@ import (
 type Range struct{ Min, Max float64 }
 
 func (r Range) draw(rng *rand.Rand) float64 { return r.Min + (r.Max-r.Min)*rng.Float64() }
+
+// drawInt draws one of the whole numbers of the range.
+func (r Range) drawInt(rng *rand.Rand) int {
+	return min(int(Range{math.Ceil(r.Min), math.Floor(r.Max) + 1}.draw(rng)), int(r.Max))
+}
 
 func (r Range) String() string {
 	low, high := strconv.FormatFloat(r.Min, 'g', -1, 64), strconv.FormatFloat(r.Max, 'g', -1, 64)

@@ -17,9 +17,15 @@
 //     JPEG. Rim et al., "Realistic Blur Synthesis for Learning Image Deblurring", ECCV 2022, show how much
 //     saturation and a sensor's noise matter to networks that are to work on real photos.
 //
-// The sharp partner is the photo at the mean of the poses: nothing is shifted between the two.
+// Asked for it, scenes have depth and life, and cameras those that data sets are made with:
 //
-// Nothing in these scenes moves by itself, and everything is equally far away.
+//   - Objects: pieces of the photo, of random outlines or cut out along its edges, stand before the scene. They are nearer
+//     to the camera, so that its movement shifts them by more, and move by themselves.
+//   - Videos: the exposure is the mean of some frames with gaps between them, of light or of what frames show, as in GoPro (Nah,
+//     Kim and Lee, "Deep Multi-scale Convolutional Neural Network for Dynamic Scene Deblurring", CVPR 2017) and REDS.
+//   - Shrinking: both photos are made smaller after the exposure, as videos are for data sets.
+//
+// The sharp partner is the photo at the mean of the poses: nothing is shifted between the two.
 package synth
 
 import (
@@ -31,6 +37,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"path"
+	"slices"
 	"strings"
 
 	"hidiff/hidiff/photo"
@@ -49,15 +56,26 @@ type Options struct {
 	Defocus    Range   `json:"defocus"`    // radius of the disc, in pixels
 	Noise      Range   `json:"noise"`      // standard deviation at mid-grey, in levels of 255
 	JPEG       Range   `json:"jpeg"`       // quality; 0: none
+
+	Objects        Range   `json:"objects"`         // how many stand before the scene
+	ObjectStrength Range   `json:"object_strength"` // pixels that the corner of an object which moves farthest travels by itself
+	Nearness       Range   `json:"nearness"`        // the scene's distance, in distances to an object
+	Tripod         float64 `json:"tripod"`          // share of pairs in which the camera moves by 0 to 1 pixels, and objects as ever
+	Average        Range   `json:"average"`         // frames of a video that are averaged; 1: a single exposure
+	Duty           Range   `json:"duty"`            // share of the time between frames for which the shutter is open
+	Curve          float64 `json:"curve"`           // share of averages that are of what frames show, not of light
+	Shrink         Range   `json:"shrink"`          // by which both photos are made smaller in the end
 }
 
 // Defaults returns options for training on 256 to 384 pixels.
 func Defaults() Options {
 	return Options{
 		Crop: 512, Detail: 2, Strength: Range{4, 40}, Sharp: 0.05, Focal: Range{0.8, 2}, Downscale: Range{1, 2},
-		Highlights: Range{1, 3}, Noise: Range{0, 3},
+		Highlights: Range{1, 3}, Noise: Range{0, 3}, Nearness: one, Average: one, Duty: one, Shrink: one,
 	}
 }
+
+var one = Range{1, 1}
 
 // Validate says which option is out of its bounds.
 func (o Options) Validate() error {
@@ -67,8 +85,13 @@ func (o Options) Validate() error {
 	if !(o.Detail >= 0 && o.Detail <= 100) {
 		return fmt.Errorf("detail %v is not from 0 to 100", o.Detail)
 	}
-	if !(o.Sharp >= 0 && o.Sharp <= 1) {
-		return fmt.Errorf("sharp %v is a share, from 0 to 1", o.Sharp)
+	for _, share := range []struct {
+		name  string
+		value float64
+	}{{"sharp", o.Sharp}, {"tripod", o.Tripod}, {"curve", o.Curve}} {
+		if !(share.value >= 0 && share.value <= 1) {
+			return fmt.Errorf("%s %v is a share, from 0 to 1", share.name, share.value)
+		}
 	}
 	for _, r := range []struct {
 		name     string
@@ -82,6 +105,12 @@ func (o Options) Validate() error {
 		{"defocus", o.Defocus, 0, 8},
 		{"noise", o.Noise, 0, 30},
 		{"jpeg", o.JPEG, 1, 100},
+		{"objects", o.Objects, 0, 16},
+		{"object-strength", o.ObjectStrength, 0, 256},
+		{"nearness", o.Nearness, 1, 10},
+		{"average", o.Average, 1, 64},
+		{"duty", o.Duty, 0.01, 1},
+		{"shrink", o.Shrink, 1, 8},
 	} {
 		off := r.name == "jpeg" && r.value == Range{}
 		if !off && !(r.min <= r.value.Min && r.value.Min <= r.value.Max && r.value.Max <= r.max) {
@@ -97,7 +126,7 @@ const leastCrop = 32
 // is farther from its mean than half its length; trajectories that are, for their speed varies, are drawn again.
 func (o Options) reach() float64 {
 	longest := o.Strength.Max
-	if o.Sharp > 0 {
+	if o.Sharp > 0 || o.Tripod > 0 {
 		longest = max(longest, 1)
 	}
 	return 0.6 * longest
@@ -106,11 +135,21 @@ func (o Options) reach() float64 {
 // margin is what is cut away around a pair: the reach, defocus, and the taps of the interpolation.
 func (o Options) margin() int { return int(math.Ceil(o.reach())) + o.disc() + 2 }
 
+// enlarged returns the options for pairs that are made smaller by a factor in the end.
+func (o Options) enlarged(factor float64) Options {
+	o.Crop = int(math.Round(float64(o.Crop) * factor))
+	for _, r := range []*Range{&o.Strength, &o.ObjectStrength, &o.Defocus} {
+		*r = Range{r.Min * factor, r.Max * factor}
+	}
+	return o
+}
+
 func (o Options) disc() int { return int(math.Ceil(o.Defocus.Max)) }
 
 // downscale returns the range of factors by which a photo can be made smaller, and an error where it is too small
 // for any.
 func (o Options) downscale(width, height int) (Range, error) {
+	o = o.enlarged(o.Shrink.Max)
 	side := o.Crop
 	if side == 0 {
 		side = leastCrop
@@ -124,7 +163,7 @@ func (o Options) downscale(width, height int) (Range, error) {
 	return Range{o.Downscale.Min, min(o.Downscale.Max, most)}, nil
 }
 
-// Pair is a blurry photo, a sharp one, and how they were made. Sizes are in pixels of the photo as made smaller.
+// Pair is a blurry photo, a sharp one, and how they were made. Sizes are in pixels of the photo as made smaller by Downscale.
 type Pair struct {
 	Name        string  `json:"name"`         // Source without its extension, and Index
 	Source      string  `json:"source"`       // a relative path with slashes
@@ -143,6 +182,12 @@ type Pair struct {
 	Read        float64 `json:"read"`
 	JPEG        int     `json:"jpeg"` // quality, or 0
 
+	Objects []Object `json:"objects"`
+	Average int      `json:"average"` // frames averaged, each of Frames/Average moments
+	Duty    float64  `json:"duty"`
+	Curve   bool     `json:"curve"`
+	Shrink  float64  `json:"shrink"` // all sizes are of before
+
 	Input  *photo.Photo `json:"-"` // blurry
 	Target *photo.Photo `json:"-"` // sharp
 }
@@ -154,6 +199,9 @@ type Box struct {
 	Width  int `json:"width"`
 	Height int `json:"height"`
 }
+
+// in returns where b is in a box that holds it.
+func (b Box) in(outer Box) Box { return Box{b.X - outer.X, b.Y - outer.Y, b.Width, b.Height} }
 
 func (b Box) grown(by int) Box { return Box{b.X - by, b.Y - by, b.Width + 2*by, b.Height + 2*by} }
 
@@ -173,8 +221,11 @@ func (o Options) Make(ctx context.Context, p *photo.Photo, source string, index 
 	if err != nil {
 		return nil, err
 	}
-	rng := o.random(source, index)
+	rng, late := o.random(source, index, ""), o.random(source, index, "scene")
 	pair := &Pair{Name: pairName(source, index), Source: source, Index: index, Seed: o.Seed}
+	width, height := o.Crop, o.Crop // in the end
+	pair.Shrink = o.Shrink.draw(late)
+	o = o.enlarged(pair.Shrink)
 	pair.Downscale = factors.draw(rng)
 	pair.Strength = o.Strength.draw(rng)
 	pair.Focal = o.Focal.draw(rng)
@@ -182,27 +233,44 @@ func (o Options) Make(ctx context.Context, p *photo.Photo, source string, index 
 	pair.Defocus = o.Defocus.draw(rng)
 	pair.Shot, pair.Read = noiseOf(o.Noise.draw(rng))
 	if o.JPEG.Max > 0 {
-		pair.JPEG = int(Range{math.Ceil(o.JPEG.Min), math.Floor(o.JPEG.Max) + 1}.draw(rng))
-		pair.JPEG = min(pair.JPEG, int(o.JPEG.Max))
+		pair.JPEG = o.JPEG.drawInt(rng)
+	}
+	pair.Average, pair.Duty = o.Average.drawInt(late), 1
+	if pair.Average > 1 {
+		pair.Duty, pair.Curve = o.Duty.draw(late), late.Float64() < o.Curve
+	}
+	if late.Float64() < o.Tripod {
+		pair.Strength = late.Float64()
 	}
 	if rng.Float64() < o.Sharp {
-		pair.Strength, pair.Defocus = rng.Float64(), 0
+		pair.Strength, pair.Defocus, o.ObjectStrength = rng.Float64(), 0, Range{}
 	}
 
 	scene, err := o.cut(ctx, p, pair, rng)
 	if err != nil {
 		return nil, err
 	}
+	layers := o.place(p, pair, late)
+	target := scene.sharp(pair.Crop.in(pair.Crop.grown(o.margin())))
+	for i := range layers {
+		from := layers[i].region
+		for y := range pair.Crop.Height {
+			layers[i].cover(target.row(y), shift(pair.Crop.X-from.X, pair.Crop.Y-from.Y), y)
+		}
+	}
 	canvas := pair.Crop.grown(o.disc())
-	views := o.expose(pair, canvas, p, rng)
-	blurred, err := average(ctx, scene, pair.Crop.grown(o.margin()), canvas, views)
+	blurred, err := average(ctx, scene, layers, pair.Crop.grown(o.margin()), canvas, o.expose(pair, layers, canvas, p, rng))
 	if err != nil {
 		return nil, err
 	}
 	blurred = defocus(blurred, pair.Defocus)
-	blurred = blurred.crop(Box{o.disc(), o.disc(), pair.Crop.Width, pair.Crop.Height})
+	blurred = blurred.crop(pair.Crop.in(canvas))
 	addNoise(blurred, pair.Shot, pair.Read, rng)
-	pair.Input = blurred.photo()
+	if o.Crop == 0 {
+		width, height = int(float64(pair.Crop.Width)/pair.Shrink), int(float64(pair.Crop.Height)/pair.Shrink)
+	}
+	blurred, target = blurred.smaller(width, height), target.smaller(width, height)
+	pair.Input, pair.Target = blurred.photo(), target.photo()
 	if pair.JPEG > 0 {
 		if pair.Input, err = compress(pair.Input, pair.JPEG); err != nil {
 			return nil, err
@@ -211,18 +279,22 @@ func (o Options) Make(ctx context.Context, p *photo.Photo, source string, index 
 	return pair, nil
 }
 
-// random returns the pair's own random numbers.
-func (o Options) random(source string, index int) *rand.Rand {
+// random returns the pair's own random numbers. Those for one purpose do not depend on how many another takes.
+func (o Options) random(source string, index int, purpose string) *rand.Rand {
 	key := binary.LittleEndian.AppendUint64(nil, o.Seed)
 	key = binary.LittleEndian.AppendUint64(key, uint64(index))
-	return rand.New(rand.NewChaCha8(sha256.Sum256(append(key, source...))))
+	key = append(key, source...)
+	if purpose != "" {
+		key = append(append(key, 0), purpose...)
+	}
+	return rand.New(rand.NewChaCha8(sha256.Sum256(key)))
 }
 
 func pairName(source string, index int) string {
 	return fmt.Sprintf("%s_%03d", strings.TrimSuffix(source, path.Ext(source)), index)
 }
 
-// cut draws the crop, and returns it with its margin, in linear light. It sets the pair's target.
+// cut draws the crop, and returns it with its margin, in linear light.
 func (o Options) cut(ctx context.Context, p *photo.Photo, pair *Pair, rng *rand.Rand) (scene, error) {
 	width, height := int(float64(p.Width)/pair.Downscale), int(float64(p.Height)/pair.Downscale)
 	m := o.margin()
@@ -240,26 +312,52 @@ func (o Options) cut(ctx context.Context, p *photo.Photo, pair *Pair, rng *rand.
 		if o.Crop != 0 && detail(p, pair.Crop, pair.Downscale) < o.Detail {
 			continue
 		}
-		s := newScene(develop(p, pair.Crop.grown(m), pair.Downscale), pair.Highlights)
-		pair.Target = s.sharp(Box{m, m, pair.Crop.Width, pair.Crop.Height}).photo()
-		return s, nil
+		return newScene(develop(p, pair.Crop.grown(m), pair.Downscale), pair.Highlights), nil
 	}
 	return scene{}, ErrFlat
 }
 
-// expose draws how the camera moves, until the scene stays within reach, and returns its views.
-func (o Options) expose(pair *Pair, canvas Box, p *photo.Photo, rng *rand.Rand) []homography {
+// expose draws how the camera moves, until the scene stays within reach, and returns what it sees meanwhile.
+func (o Options) expose(pair *Pair, layers []layer, canvas Box, p *photo.Photo, rng *rand.Rand) exposure {
 	width, height := float64(p.Width)/pair.Downscale, float64(p.Height)/pair.Downscale
 	camera := camera{focal: pair.Focal * max(width, height), x: (math.Floor(width) - 1) / 2, y: (math.Floor(height) - 1) / 2}
-	pair.Frames = max(leastFrames, int(math.Ceil(pair.Strength)))
-	for {
+	times := pair.times(layers)
+	var poses []pose
+	for poses == nil || farthest(camera.views(poses), canvas) > o.reach()+1e-6 {
 		t := drawTrajectory(rng)
 		pair.Motion = t.Motion
-		t.center(pair.Frames)
-		t.scale(camera, pair.Crop, pair.Strength)
-		views := t.views(camera, pair.Frames)
-		if farthest(views, canvas) <= o.reach()+1e-6 {
-			return views
+		poses = drawn(t, camera, pair.Crop, pair.Strength, times)
+	}
+	moments := make([]moment, len(times))
+	for i, view := range camera.views(poses) {
+		moments[i].scene = view
+	}
+	for i := range layers {
+		for j, view := range layers[i].views(camera, poses, times) {
+			moments[j].layers = append(moments[j].layers, view)
+		}
+		pair.Objects = append(pair.Objects, layers[i].Object)
+	}
+	return exposure{slices.Collect(slices.Chunk(moments, len(times)/pair.Average)), pair.Curve}
+}
+
+// times are those when the shutter is open, in shares of the exposure: so many that nothing moves by more than about a pixel
+// between two.
+func (p *Pair) times(layers []layer) []float64 {
+	farthest := p.Strength
+	for i := range layers {
+		farthest = max(farthest, layers[i].Strength+layers[i].Nearness*p.Strength)
+	}
+	each := max(leastFrames, int(math.Ceil(farthest)))
+	if p.Average > 1 {
+		each = max(2, int(math.Ceil(farthest*p.Duty/float64(p.Average))))
+	}
+	var times []float64
+	for f := range p.Average {
+		for i := range each {
+			times = append(times, (float64(f)+p.Duty*(float64(i)+0.5)/float64(each))/float64(p.Average))
 		}
 	}
+	p.Frames = len(times)
+	return times
 }

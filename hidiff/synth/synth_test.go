@@ -84,7 +84,7 @@ func TestOptionsAreDrawnWithinTheirRanges(t *testing.T) {
 	p := town(400, 300, 7)
 	o := Options{
 		Crop: 32, Strength: Range{2, 9}, Sharp: 0.3, Focal: Range{0.7, 3}, Downscale: Range{1.5, 2}, Highlights: Range{2, 4},
-		Defocus: Range{1, 2}, Noise: Range{1, 5}, JPEG: Range{60, 62},
+		Defocus: Range{1, 2}, Noise: Range{1, 5}, JPEG: Range{60, 62}, Nearness: one, Average: one, Duty: one, Shrink: one,
 	}
 	inside := func(r Range, v float64) { t.Helper(); require.True(t, r.Min <= v && v <= r.Max, "%v in %v", v, r) }
 	sharp, low, high := 0, 0, 0
@@ -251,6 +251,12 @@ func TestValidate(t *testing.T) {
 		"highlights 0":                func(o *Options) { o.Highlights = Range{} },
 		"defocus 0:9":                 func(o *Options) { o.Defocus = Range{0, 9} },
 		"noise -1:3":                  func(o *Options) { o.Noise = Range{-1, 3} },
+		"tripod 2 is a share":         func(o *Options) { o.Tripod = 2 },
+		"objects 0:99":                func(o *Options) { o.Objects = Range{0, 99} },
+		"nearness 0":                  func(o *Options) { o.Nearness = Range{} },
+		"duty 0":                      func(o *Options) { o.Duty = Range{} },
+		"average 0":                   func(o *Options) { o.Average = Range{} },
+		"shrink 0.5":                  func(o *Options) { o.Shrink = Range{0.5, 0.5} },
 		"jpeg 0:90: write MIN:MAX or one number, from 1 to 100": func(o *Options) { o.JPEG = Range{0, 90} },
 	} {
 		o := Defaults()

@@ -21,7 +21,7 @@ type Motion struct {
 
 const (
 	steps       = 512 // of a trajectory; more than any strength, in pixels
-	leastFrames = 16
+	leastFrames = 16  // moments of an exposure
 )
 
 // Of a trajectory with anxiety 1: how far its direction strays in the exposure, in radians per dimension; its greatest pull;
@@ -84,9 +84,9 @@ func (p *pose) normalize() {
 	}
 }
 
-// at returns the pose in the middle of one of n equal times.
-func (t *trajectory) at(frame, n int) pose {
-	time := (float64(frame) + 0.5) / float64(n) * steps
+// at returns the pose at a time, a share of the exposure below 1.
+func (t *trajectory) at(time float64) pose {
+	time *= steps
 	i := int(time)
 	var p pose
 	for k := range p {
@@ -95,12 +95,12 @@ func (t *trajectory) at(frame, n int) pose {
 	return p
 }
 
-// center makes the mean pose of n frames zero. Angles are small, so the mean of the views is the sharp photo's.
-func (t *trajectory) center(n int) {
+// center makes the mean of the poses at these times zero. Angles are small, so the mean of the views is the sharp photo's.
+func (t *trajectory) center(times []float64) {
 	var mean pose
-	for i := range n {
-		for k, v := range t.at(i, n) {
-			mean[k] += v / float64(n)
+	for _, time := range times {
+		for k, v := range t.at(time) {
+			mean[k] += v / float64(len(times))
 		}
 	}
 	for i := range t.poses {
@@ -108,6 +108,21 @@ func (t *trajectory) center(n int) {
 			t.poses[i][k] -= mean[k]
 		}
 	}
+}
+
+// drawn returns the poses of a trajectory at these times, scaled and centred for a box.
+func drawn(t *trajectory, c camera, b Box, strength float64, times []float64) []pose {
+	t.center(times)
+	t.scale(c, b, strength)
+	return t.during(times)
+}
+
+func (t *trajectory) during(times []float64) []pose {
+	poses := make([]pose, len(times))
+	for i, time := range times {
+		poses[i] = t.at(time)
+	}
+	return poses
 }
 
 // scale makes the longest path of a box's corners as long as strength, in pixels.
@@ -145,10 +160,11 @@ func (t *trajectory) length(c camera, box Box) float64 {
 	return longest
 }
 
-func (t *trajectory) views(c camera, n int) []homography {
-	views := make([]homography, n)
-	for i := range views {
-		views[i] = c.view(t.at(i, n))
+// views are those of a camera in these poses.
+func (c camera) views(poses []pose) []homography {
+	views := make([]homography, len(poses))
+	for i, p := range poses {
+		views[i] = c.view(p)
 	}
 	return views
 }

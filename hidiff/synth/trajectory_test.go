@@ -52,11 +52,9 @@ func TestTrajectoriesAreScaledAndCentred(t *testing.T) {
 		strength := 0.2 + 60*rng.Float64()
 		tr := drawTrajectory(rng)
 		frames := max(leastFrames, int(math.Ceil(strength)))
-		tr.center(frames)
-		tr.scale(testCamera, box, strength)
+		views := testCamera.views(drawn(tr, testCamera, box, strength, evenly(frames)))
 		near(t, strength, tr.length(testCamera, box), 1e-6*strength, "path", i)
 
-		views := tr.views(testCamera, frames)
 		longest := 0.0
 		for _, corner := range box.corners() {
 			var meanX, meanY, path float64

@@ -87,36 +87,91 @@ func newKernel(weights func(fraction float64) [4]float64) *kernel {
 	return k
 }
 
-// average returns the mean of a scene under several views, on the part of the photo that canvas is. The scene is of
-// the part that region is, which must hold all that the views show, and two pixels around it.
-func average(ctx context.Context, s scene, region, canvas Box, views []homography) (image, error) {
-	out := newImage(canvas.Width, canvas.Height)
-	local := make([]homography, len(views))
-	for i, h := range views {
-		local[i] = shift(-region.X, -region.Y).times(h).times(shift(canvas.X, canvas.Y))
+// exposure is what a camera sees while it takes a photo. Of the frames of a video, which differ in time, the mean is
+// taken, as data sets do that are made of videos: of light, or of what the frames show, each with its curve and clipped.
+type exposure struct {
+	frames [][]moment
+	curve  bool
+}
+
+// moment is where the scene and its layers are seen at one time.
+type moment struct {
+	scene  homography
+	layers []homography
+}
+
+// average returns an exposure of a scene on the part of the photo that canvas is. The scene is of the part that
+// region is, which must hold all that is seen, and two pixels around it.
+func average(ctx context.Context, s scene, layers []layer, region, canvas Box, e exposure) (image, error) {
+	local := func(h homography, region Box) homography {
+		return shift(-region.X, -region.Y).times(h).times(shift(canvas.X, canvas.Y))
 	}
-	scale := 1 / float32(len(views))
-	inset := canvas.X - region.X
+	frames := make([][]moment, len(e.frames))
+	for f, frame := range e.frames {
+		for _, m := range frame {
+			at := moment{scene: local(m.scene, region)}
+			for i, h := range m.layers {
+				at.layers = append(at.layers, local(h, layers[i].region))
+			}
+			frames[f] = append(frames[f], at)
+		}
+	}
+	out := newImage(canvas.Width, canvas.Height)
+	light, view := make([]float32, 3*canvas.Width), make([]float32, 3*canvas.Width)
 	for y := range canvas.Height {
 		if err := ctx.Err(); err != nil {
 			return image{}, err
 		}
 		row := out.row(y)
-		for _, h := range local {
-			addRow(row, s.light, h, y, 0, canvas.Width, cubic)
-		}
-		// Lights show up to the margin away from where they are.
-		if at := y + inset; s.excess != nil && at >= s.bright.Y-inset-2 && at < s.bright.Y+s.bright.Height+inset+2 {
-			from, to := max(0, s.bright.X-2*inset-2), min(canvas.Width, s.bright.X+s.bright.Width+2)
-			for _, h := range local {
-				addRow(row, *s.excess, h, y, from, to, linear)
+		for _, frame := range frames {
+			clear(light)
+			for _, m := range frame {
+				if len(layers) == 0 {
+					s.addRow(light, m.scene, y, canvas.X-region.X)
+					continue
+				}
+				clear(view)
+				s.addRow(view, m.scene, y, canvas.X-region.X)
+				for i := range layers {
+					layers[i].cover(view, m.layers[i], y)
+				}
+				for x, v := range view {
+					light[x] += v
+				}
+			}
+			scale := 1 / float32(len(frame))
+			for x, v := range light {
+				v *= scale
+				if e.curve {
+					v = fromLinear(min(max(v, 0), 1))
+				}
+				row[x] += v
 			}
 		}
-		for i := range row {
-			row[i] *= scale
+		if len(frames) > 1 {
+			scale := 1 / float32(len(frames))
+			for x := range row {
+				row[x] *= scale
+			}
+		}
+		if e.curve {
+			for x, v := range row {
+				row[x] = float32(toLinear(float64(v)))
+			}
 		}
 	}
 	return out, nil
+}
+
+// addRow adds row y of the scene as seen through h, on a canvas that is inset into the scene.
+func (s scene) addRow(dst []float32, h homography, y, inset int) {
+	width := len(dst) / 3
+	addRow(dst, s.light, h, y, 0, width, cubic)
+	// Lights show up to the margin away from where they are.
+	if at := y + inset; s.excess != nil && at >= s.bright.Y-inset-2 && at < s.bright.Y+s.bright.Height+inset+2 {
+		from, to := max(0, s.bright.X-2*inset-2), min(width, s.bright.X+s.bright.Width+2)
+		addRow(dst, *s.excess, h, y, from, to, linear)
+	}
 }
 
 // addRow adds pixels from..to of row y of an image seen through h.

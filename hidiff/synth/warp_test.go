@@ -14,14 +14,14 @@ func slide(n int) []homography {
 	for i := range t.poses { // frames are in the middle of their times
 		t.poses[i][3] = (float64(i)/steps*float64(n) - 0.5) / c.focal
 	}
-	return t.views(c, n)
+	return c.views(t.during(evenly(n)))
 }
 
 func TestTranslationIsTheMeanOfALine(t *testing.T) {
 	src := noisy(64, 20)
 	region, canvas := Box{10, 10, 64, 20}, Box{14, 14, 40, 12}
 	for _, n := range []int{1, 2, 7, 16} {
-		out, err := average(t.Context(), scene{light: src}, region, canvas, slide(n))
+		out, err := average(t.Context(), scene{light: src}, nil, region, canvas, once(slide(n)))
 		require.NoError(t, err)
 		for y := range canvas.Height {
 			for i := range canvas.Width * 3 {
@@ -38,7 +38,7 @@ func TestTranslationIsTheMeanOfALine(t *testing.T) {
 func TestCubicBetweenPixels(t *testing.T) {
 	src := noisy(40, 12)
 	h := homography{1, 0, 0.5, 0, 1, 0, 0, 0, 1}
-	out, err := average(t.Context(), scene{light: src}, Box{0, 0, 40, 12}, Box{3, 3, 30, 6}, []homography{h})
+	out, err := average(t.Context(), scene{light: src}, nil, Box{0, 0, 40, 12}, Box{3, 3, 30, 6}, once([]homography{h}))
 	require.NoError(t, err)
 	for i := range 90 {
 		r := src.row(5)[i+6:]
@@ -65,8 +65,8 @@ func TestLightIsKept(t *testing.T) {
 		s := float64(i)/steps - 0.5
 		tr.poses[i] = pose{0.02 * s, 0.02 * s * s, 0.2 * s, 0.01, 0.02 * s}
 	}
-	views := tr.views(camera{focal: 400, x: 59.5, y: 49.5}, 32)
-	out, err := average(t.Context(), scene{light: src}, Box{0, 0, 120, 100}, Box{20, 20, 80, 60}, views)
+	views := camera{focal: 400, x: 59.5, y: 49.5}.views(tr.during(evenly(32)))
+	out, err := average(t.Context(), scene{light: src}, nil, Box{0, 0, 120, 100}, Box{20, 20, 80, 60}, once(views))
 	require.NoError(t, err)
 	sum := 0.0
 	for _, v := range out.pix {
@@ -78,7 +78,7 @@ func TestLightIsKept(t *testing.T) {
 	for i := range src.pix {
 		src.pix[i] = 0.3
 	}
-	out, err = average(t.Context(), scene{light: src}, Box{0, 0, 120, 100}, Box{20, 20, 80, 60}, views)
+	out, err = average(t.Context(), scene{light: src}, nil, Box{0, 0, 120, 100}, Box{20, 20, 80, 60}, once(views))
 	require.NoError(t, err)
 	for i, v := range out.pix {
 		near(t, 0.3, float64(v), 1e-6, i)
@@ -106,7 +106,7 @@ func TestLightsStreakAndLeaveNoDarkRims(t *testing.T) {
 	blur := func(highlights float64) image {
 		s := newScene(lamp(), highlights)
 		require.Equal(t, highlights > 1, s.excess != nil)
-		out, err := average(t.Context(), s, Box{0, 0, 64, 40}, Box{11, 11, 42, 18}, views)
+		out, err := average(t.Context(), s, nil, Box{0, 0, 64, 40}, Box{11, 11, 42, 18}, once(views))
 		require.NoError(t, err)
 		return out
 	}
