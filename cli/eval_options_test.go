@@ -27,8 +27,11 @@ func TestEvalResultsOfAnotherKind(t *testing.T) {
 	got := runEval(t, t.Context(), nil, folders("--results", "r", "--baseline", "unsharp")...)
 	require.Equal(t, exitFailed, got.code)
 	require.Contains(t, got.stderr, "error: Shots/0: the result has 16 bits a sample and the target 8: convert one of them\n")
-	require.Contains(t, got.stderr, "error: Shots/1: the result is grey and the target coloured: convert one of them\n")
-	require.Regexp(t, `basicsr +2 of 4 .*\n  unsharp, sigma \S+, amount \S+ +2 of 2 `, got.stdout)
+	require.Regexp(t, `basicsr +3 of 4 .*\n  unsharp, sigma \S+, amount \S+ +3 of 3 `, got.stdout)
+
+	got = runEval(t, t.Context(), nil, folders("--results", "r", "--protocol", "matlab")...)
+	require.Equal(t, exitFailed, got.code)
+	require.Contains(t, got.stderr, "error: Shots/1: matlab: one image is grey and the other coloured: convert one of them\n")
 }
 
 // TestEvalBaselines scores classical methods beside a network, and beside results.

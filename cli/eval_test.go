@@ -321,8 +321,7 @@ func TestEvalBadInput(t *testing.T) {
 func TestEvalGoesOn(t *testing.T) {
 	testSet(t)
 	deep := &photo.Photo{Width: 64, Height: 64, Channels: 3, Max: 65535, Pix: make([]uint16, 64*64*3)}
-	grey := &photo.Photo{Width: 64, Height: 64, Channels: 1, Max: 255, Pix: make([]uint16, 64*64)}
-	for name, p := range map[string]*photo.Photo{"deep": deep, "grey": grey, "tired": picture(64, 64), "broken": picture(64, 64)} {
+	for name, p := range map[string]*photo.Photo{"deep": deep, "tired": picture(64, 64), "broken": picture(64, 64)} {
 		writePhoto(t, "Shots/test/input/"+name+".png", p)
 		writePhoto(t, "Shots/test/target/"+name+".png", picture(64, 64))
 	}
@@ -337,17 +336,17 @@ func TestEvalGoesOn(t *testing.T) {
 	require.Equal(t, exitFailed, got.code)
 	for _, want := range []string{
 		"error: Shots/tired: the GPU is tired\n", "error: Shots/deep: the input has 16 bits a sample and the target 8: convert one of them\n",
-		"error: Shots/grey: the input is grey and the target coloured: convert one of them\n", "error: Shots/broken: Shots/test/target/broken.png: not a PNG",
-		"hidiff: photos without a score, or not with all of them: 4\n",
+		"error: Shots/broken: Shots/test/target/broken.png: not a PNG",
+		"hidiff: photos without a score, or not with all of them: 3\n",
 	} {
 		require.Contains(t, filepath.ToSlash(got.stderr), want)
 	}
-	require.Regexp(t, `basicsr +4 of 8 `, got.stdout)
-	require.Contains(t, got.stdout, "4 without a score by basicsr: broken, deep, grey, tired\n")
+	require.Regexp(t, `basicsr +4 of 7 `, got.stdout)
+	require.Contains(t, got.stdout, "3 without a score by basicsr: broken, deep, tired\n")
 	require.Len(t, files(t, "results/eval_Shots/visualization"), 4)
 	text, err := os.ReadFile("results/eval_Shots/report/index.html")
 	require.NoError(t, err)
-	require.Contains(t, string(text), "Without a score: 4")
+	require.Contains(t, string(text), "Without a score: 3")
 	csv, err := os.ReadFile("results/eval_Shots/scores.csv")
 	require.NoError(t, err)
 	require.Contains(t, string(csv), "Shots,tired,basicsr,,,,,,the GPU is tired\n")

@@ -159,6 +159,36 @@ func TestRun(t *testing.T) {
 	require.Equal(t, o.Train, saved.Train)
 }
 
+// Grey beside colour is validated as R = G = B, whichever of the two is grey: the score is that of the picture that is kept.
+func TestValidateGrey(t *testing.T) {
+	d := openDevice(t)
+	for _, folder := range []string{"input", "target"} {
+		o, _, screen := tintRun(t, d)
+		grey := &photo.Photo{Width: 20, Height: 17, Channels: 1, Max: 65535, Pix: make([]uint16, 20*17)}
+		for i := range grey.Pix {
+			grey.Pix[i] = uint16(i * 191)
+		}
+		for i := range 3 {
+			require.NoError(t, photo.Save(filepath.Join(o.Root, folder, fmt.Sprintf("%d.png", i)), grey, photo.EncodeOptions{}))
+		}
+		require.NoError(t, Run(t.Context(), o))
+		mean := 0.0
+		for i := range 3 {
+			kept, err := photo.Open(filepath.Join(o.Root, fmt.Sprintf("experiments/tint/visualization/%d/%d_12.png", i, i)))
+			require.NoError(t, err)
+			gt, err := photo.Open(filepath.Join(o.Root, fmt.Sprintf("target/%d.png", i)))
+			require.NoError(t, err)
+			squares := 0.0
+			for k, v := range kept.Pix {
+				apart := float64(v) - math.Round(float64(gt.Pix[k*gt.Channels/3])*255/float64(gt.Max))
+				squares += apart * apart
+			}
+			mean += 10 * math.Log10(255*255*float64(len(kept.Pix))/squares) / 3
+		}
+		require.Contains(t, screen.String(), fmt.Sprintf("# psnr: %.4f", mean), folder)
+	}
+}
+
 // With a moving average, that is what is validated, and training goes on as if it were not there.
 func TestRunAverages(t *testing.T) {
 	d := openDevice(t)

@@ -83,7 +83,7 @@ func (r *run) validate(ctx context.Context) error {
 				return fmt.Errorf("validation, %s: %w", pair.Name, err)
 			}
 			for k, m := range r.Val.Metrics {
-				v, err := m.score(restored, eightBits(pair.GT))
+				v, err := m.score(restored, metrics.FromSamples(pair.GT.Pix, pair.GT.Max, pair.GT.Width, pair.GT.Height, pair.GT.Channels))
 				if err != nil {
 					return fmt.Errorf("validation, %s: %w", pair.Name, err)
 				}
@@ -142,19 +142,7 @@ func (r *run) restore(ctx context.Context, p Pair) (out metrics.Image, err error
 	if err != nil {
 		return out, err
 	}
-	return eightBits(&photo.Photo{Width: w, Height: h, Channels: 3, Max: 255, Pix: pix}), nil
-}
-
-// eightBits returns a photo as metrics want it: RGB, 8 bits, without alpha.
-func eightBits(p *photo.Photo) metrics.Image {
-	out := metrics.Image{Width: p.Width, Height: p.Height, Channels: 3, Pix: make([]uint8, 0, p.Width*p.Height*3)}
-	for i := 0; i < len(p.Pix); i += p.Channels {
-		for c := range 3 {
-			v := int(p.Pix[i+min(c, p.Channels-1)])
-			out.Pix = append(out.Pix, uint8((v*255+int(p.Max)/2)/int(p.Max)))
-		}
-	}
-	return out
+	return metrics.FromSamples(pix, 255, w, h, 3), nil
 }
 
 // score computes a metric.

@@ -24,7 +24,7 @@ func whole(t *testing.T) (*Evaluation, []Source) {
 	b := album{
 		{name: `<script>alert("x")</script>`, Photos: Photos{Input: smear(good), Target: good, Restored: smear(good)}},
 		{name: "dark, \"very\"", Photos: Photos{Input: flat(48, 40), Target: good, Restored: flat(48, 40)}},
-		{name: "gone", Photos: Photos{Target: good, Restored: texture(48, 40, 1, 255)}},
+		{name: "gone", Photos: Photos{Target: good, Restored: texture(48, 40, 3, 65535)}},
 	}
 	one, two := scored(t, "GoPro", a, fast()), scored(t, "RealBlur_J", b, []Scorer{{Protocol: RealBlur}, {Protocol: Matlab}})
 	one.Images[2].Seconds = 1.25
@@ -71,7 +71,7 @@ func TestJSONRoundTrip(t *testing.T) {
 	require.Equal(t, []string{`dark, "very"`, "gone"}, plain.Datasets[1].Scores[0].Unscored)
 	require.Equal(t, []string{"gone"}, plain.Datasets[1].Scores[1].Unscored)
 	require.Equal(t, [2]int{3, 1}, [2]int{plain.Datasets[1].Scores[0].Images, plain.Datasets[1].Scores[0].Scored})
-	require.Equal(t, "the result is grey and the target coloured: convert one of them", plain.Datasets[1].Images[2].Error)
+	require.Equal(t, "the result has 16 bits a sample and the target 8: convert one of them", plain.Datasets[1].Images[2].Error)
 	require.Contains(t, string(text), `"inf"`)
 
 	require.NoError(t, os.WriteFile(file, []byte(`{"name": 1}`), 0o666))
@@ -116,7 +116,7 @@ func TestCSV(t *testing.T) {
 	require.True(t, math.IsInf(float64(read(lines[3][3])), 1), "Python reads inf, too")
 	require.Equal(t, "1.250", lines[5][7])
 	require.Equal(t, "the result cannot be aligned with its target: it is black", lines[11][8])
-	require.Equal(t, "the result is grey and the target coloured: convert one of them", lines[13][8])
+	require.Equal(t, "the result has 16 bits a sample and the target 8: convert one of them", lines[13][8])
 	require.Empty(t, lines[12][8], "MATLAB scores black photos")
 	entries, err := os.ReadDir(filepath.Dir(file))
 	require.NoError(t, err)

@@ -33,7 +33,7 @@ func TestPage(t *testing.T) {
 		"<title>whole: evaluation</title>", "23 November 2026, 08:00 UTC by hidiff v1", "<dt>options</dt><dd>my.yml</dd>", "<dt>weights</dt><dd>0123456789abcdef</dd>",
 		"<dt>net_g</dt><dd>net_g.pth</dd>", "<dt>GPU</dt><dd>a GPU</dd>", "33.33 / 0.964", "(1111 pairs, trained on GoPro)", "29.15 / 0.890", "1 of 3", "2 of 3",
 		"MATLAB&#39;s psnr and ssim", "the largest difference of a channel", "8 times as bright",
-		"Without a score: 2", "gone: the result is grey and the target coloured", "the result cannot be aligned with its target: it is black",
+		"Without a score: 2", "gone: the result has 16 bits a sample and the target 8", "the result cannot be aligned with its target: it is black",
 		"&lt;script&gt;alert(&#34;x&#34;)&lt;/script&gt;", "prefers-color-scheme: dark", `role="slider" tabindex="0"`,
 	} {
 		require.Contains(t, text, want)

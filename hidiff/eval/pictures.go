@@ -14,7 +14,7 @@ const Amplification = 8
 // errorMap shows how far a result is from its target: at each pixel the largest difference of a channel, in 8 bits,
 // amplified, from black over red and yellow to white.
 func errorMap(result, target *photo.Photo) *photo.Photo {
-	a, b := eightBits(result), eightBits(target)
+	a, b := eightBits(coloured(result)), eightBits(coloured(target))
 	out := &photo.Photo{Width: a.Width, Height: a.Height, Channels: 3, Max: 255, Pix: make([]uint16, a.Width*a.Height*3)}
 	for i := range a.Width * a.Height {
 		most := 0
@@ -65,23 +65,23 @@ func span(i, n, size int) (from, to int) {
 	return from, max((i+1)*size/n, from+1)
 }
 
-// sideBySide joins photos of one kind, those that are not nil, with white between them, in 8 bits and each at most viewWidth across.
+// sideBySide joins photos of one size, those that are not nil, with white between them, as RGB of 8 bits and each at most viewWidth across.
 func sideBySide(photos ...*photo.Photo) *photo.Photo {
 	const gap = 8
 	var small []*photo.Photo
 	for _, p := range photos {
 		if p != nil {
-			small = append(small, shrink(p))
+			small = append(small, shrink(coloured(p)))
 		}
 	}
 	first := small[0]
-	out := &photo.Photo{Width: len(small)*(first.Width+gap) - gap, Height: first.Height, Channels: first.Channels, Max: 255}
+	out := &photo.Photo{Width: len(small)*(first.Width+gap) - gap, Height: first.Height, Channels: 3, Max: 255}
 	for y := range first.Height {
 		for i, p := range small {
 			if i > 0 {
-				out.Pix = append(out.Pix, slices.Repeat([]uint16{255}, gap*p.Channels)...)
+				out.Pix = append(out.Pix, slices.Repeat([]uint16{255}, gap*3)...)
 			}
-			out.Pix = append(out.Pix, p.Pix[y*p.Width*p.Channels:][:p.Width*p.Channels]...)
+			out.Pix = append(out.Pix, p.Pix[y*p.Width*3:][:p.Width*3]...)
 		}
 	}
 	return out

@@ -187,19 +187,32 @@ func open(s Source, i int) (Photos, error) {
 	if err != nil {
 		return p, err
 	}
+	if p.Input != nil && p.Input.Channels < p.Target.Channels { // as BasicSR reads it, so that its networks see and make R, G and B
+		p.Input = coloured(p.Input)
+	}
 	return p, errors.Join(alike("the input", p.Input, p.Target), alike("the result", p.Restored, p.Target))
 }
 
-// alike refuses to compare what a conversion would have to make comparable: it would decide over the score.
+// coloured returns a photo as RGB, without what else is with it.
+func coloured(p *photo.Photo) *photo.Photo {
+	if p.Channels == 3 {
+		return p
+	}
+	out := &photo.Photo{Width: p.Width, Height: p.Height, Channels: 3, Max: p.Max, Pix: make([]uint16, 0, 3*len(p.Pix))}
+	for _, v := range p.Pix {
+		out.Pix = append(out.Pix, v, v, v)
+	}
+	return out
+}
+
+// alike refuses to compare what a conversion would have to make comparable: it would decide over the score. Whether grey
+// may be beside colour is a protocol's own choice.
 func alike(what string, p, target *photo.Photo) error {
-	colours := map[int]string{1: "grey", 3: "coloured"}
 	switch {
 	case p == nil:
 		return nil
 	case p.Width != target.Width || p.Height != target.Height:
 		return fmt.Errorf("%s is %d×%d pixels and the target %d×%d: pair each photo with its own target", what, p.Width, p.Height, target.Width, target.Height)
-	case p.Channels != target.Channels:
-		return fmt.Errorf("%s is %s and the target %s: convert one of them", what, colours[p.Channels], colours[target.Channels])
 	case p.Max != target.Max:
 		bits := map[uint16]int{255: 8, 65535: 16}
 		return fmt.Errorf("%s has %d bits a sample and the target %d: convert one of them", what, bits[p.Max], bits[target.Max])
@@ -308,13 +321,6 @@ func eightBits(p *photo.Photo) *metrics.Image {
 	if p == nil {
 		return nil
 	}
-	m := &metrics.Image{Width: p.Width, Height: p.Height, Channels: p.Channels, Pix: make([]uint8, len(p.Pix))}
-	for i, v := range p.Pix {
-		if p.Max == 255 {
-			m.Pix[i] = uint8(v)
-		} else {
-			m.Pix[i] = uint8((uint32(v) + 128) / 257)
-		}
-	}
-	return m
+	m := metrics.FromSamples(p.Pix, p.Max, p.Width, p.Height, p.Channels)
+	return &m
 }

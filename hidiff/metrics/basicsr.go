@@ -9,12 +9,13 @@ import (
 // test_y_channel. The zero value compares whole images in RGB.
 type Options struct {
 	CropBorder int  // pixels left out along each edge
-	YChannel   bool // compare the luma of ITU-R BT.601 instead of R, G and B; grey images stay as they are
+	YChannel   bool // compare the luma of ITU-R BT.601 instead of R, G and B
 }
 
-// planes checks a pair and cuts it into what the options say is to be compared.
+// planes checks a pair and cuts it into what the options say is to be compared. Grey is R = G = B, as BasicSR reads
+// files (cv2.IMREAD_COLOR).
 func (o Options) planes(a, b Image) (of [2][]plane, err error) {
-	if err := checkPair(a, b); err != nil {
+	if err := checkSizes(a, b); err != nil {
 		return of, err
 	}
 	if o.CropBorder < 0 {
@@ -24,12 +25,12 @@ func (o Options) planes(a, b Image) (of [2][]plane, err error) {
 		return of, fmt.Errorf("cropping %d pixels along each edge leaves nothing of %d×%d pixels", o.CropBorder, a.Width, a.Height)
 	}
 	for i, m := range []Image{a, b} {
-		if o.YChannel && m.Channels == 3 {
+		if o.YChannel {
 			of[i] = []plane{m.luma(o.CropBorder)}
 			continue
 		}
-		for c := range m.Channels {
-			of[i] = append(of[i], m.channel(c, o.CropBorder))
+		for c := range max(a.Channels, b.Channels) {
+			of[i] = append(of[i], m.channel(min(c, m.Channels-1), o.CropBorder))
 		}
 	}
 	return of, nil
@@ -39,17 +40,16 @@ func (o Options) planes(a, b Image) (of [2][]plane, err error) {
 // float32 where BasicSR rounds. basicsr.metrics.metric_util.to_y_channel, matlab_functions.bgr2ycbcr(y_only=True).
 func (m Image) luma(crop int) plane {
 	return plane{m.Width - 2*crop, m.Height - 2*crop, func(y int, row []float64) {
-		i := ((y+crop)*m.Width + crop) * 3
+		i, green, blue := ((y+crop)*m.Width+crop)*m.Channels, min(1, m.Channels-1), m.Channels-1
 		for x := range row {
-			p := m.Pix[i : i+3 : i+3]
-			y := 16 + 24.966*unit(p[2]) + 128.553*unit(p[1]) + 65.481*unit(p[0])
+			y := 16 + 24.966*unit(m.Pix[i+blue]) + 128.553*unit(m.Pix[i+green]) + 65.481*unit(m.Pix[i])
 			row[x] = float64(float32(y/255) * 255)
-			i += 3
+			i += m.Channels
 		}
 	}}
 }
 
-// PSNR is the peak signal-to-noise ratio in dB, 10·log10(255² / mean((a − b)²)), and +Inf for equal images.
+// PSNR is the peak signal-to-noise ratio in dB, 10·log10(255² / mean((a − b)²)), and +Inf for equal images. Grey counts as R = G = B.
 // basicsr.metrics.calculate_psnr.
 func PSNR(a, b Image, o Options) (float64, error) {
 	planes, err := o.planes(a, b)
@@ -81,7 +81,7 @@ func squaredError(a, b plane) float64 {
 }
 
 // SSIM is the structural similarity, the mean over channels and over all places where the window, an
-// 11×11 Gaussian of standard deviation 1.5, lies inside the image. basicsr.metrics.calculate_ssim.
+// 11×11 Gaussian of standard deviation 1.5, lies inside the image. Grey counts as R = G = B. basicsr.metrics.calculate_ssim.
 func SSIM(a, b Image, o Options) (mean float64, err error) {
 	planes, err := o.planes(a, b)
 	if err != nil {

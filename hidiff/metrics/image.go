@@ -9,6 +9,7 @@
 package metrics
 
 import (
+	"errors"
 	"fmt"
 	"runtime"
 	"sync"
@@ -21,8 +22,28 @@ type Image struct {
 	Channels      int // 1 (grey) or 3 (RGB)
 }
 
-// checkPair makes sure that two images can be compared at all.
+// FromSamples returns the image of samples in 0..white, rounded to 8 bits.
+func FromSamples(pix []uint16, white uint16, width, height, channels int) Image {
+	m := Image{Width: width, Height: height, Channels: channels, Pix: make([]uint8, len(pix))}
+	for i, v := range pix {
+		m.Pix[i] = uint8((uint32(v)*255 + uint32(white)/2) / uint32(white))
+	}
+	return m
+}
+
+// checkPair makes sure that two images can be compared as they are.
 func checkPair(a, b Image) error {
+	if err := checkSizes(a, b); err != nil {
+		return err
+	}
+	if a.Channels != b.Channels {
+		return errors.New("one image is grey and the other coloured: convert one of them")
+	}
+	return nil
+}
+
+// checkSizes makes sure that two images can be compared, be it that grey is taken for colour.
+func checkSizes(a, b Image) error {
 	for _, m := range []Image{a, b} {
 		switch {
 		case m.Channels != 1 && m.Channels != 3:
@@ -35,9 +56,6 @@ func checkPair(a, b Image) error {
 	}
 	if a.Width != b.Width || a.Height != b.Height {
 		return fmt.Errorf("the images differ in size: %d×%d and %d×%d; compare each result with its own target", a.Width, a.Height, b.Width, b.Height)
-	}
-	if a.Channels != b.Channels {
-		return fmt.Errorf("one image has %d channels and the other %d; convert one of them", a.Channels, b.Channels)
 	}
 	return nil
 }

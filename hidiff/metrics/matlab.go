@@ -1,7 +1,13 @@
 package metrics
 
-// MatlabPSNR is MATLAB's psnr(a, b) of uint8 images: 10·log10(255² / immse(a, b)) in dB, over all channels.
-func MatlabPSNR(a, b Image) (float64, error) { return PSNR(a, b, Options{}) }
+// MatlabPSNR is MATLAB's psnr(a, b) of uint8 images: 10·log10(255² / immse(a, b)) in dB, over all channels. Like MATLAB, it
+// does not compare grey with colour.
+func MatlabPSNR(a, b Image) (float64, error) {
+	if err := checkPair(a, b); err != nil {
+		return 0, err
+	}
+	return PSNR(a, b, Options{})
+}
 
 // MatlabSSIM is MATLAB's ssim(a, b) of uint8 images. MATLAB takes an RGB image for a volume: the Gaussian, 11
 // taps of standard deviation 1.5, runs along height, width and channels, with the outermost values repeated

@@ -199,7 +199,6 @@ func problemsOf(p pair, seen [2]sight) (problems []Problem) {
 	}
 	differ(Size, "is %s", dimensions(input.Info), dimensions(target.Info))
 	differ(Depth, "has %d bits", input.Depth, target.Depth)
-	differ(Colour, "is %s", colour(input.Info), colour(target.Info))
 	return problems
 }
 

@@ -56,10 +56,8 @@ func TestCheckProblems(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, os.Truncate(in("cut"), info.Size()-40)) // inside of the pixels
 	headers := []string{
-		"colour: " + in("all") + " is colour, " + gt("all") + " is grey",
 		"size: " + in("all") + " is 30×20, " + gt("all") + " is 31×20",
 		"depth: " + in("all") + " has 8 bits, " + gt("all") + " has 16 bits",
-		"colour: " + in("colour") + " is grey, " + gt("colour") + " is colour",
 		"depth: " + in("depth") + " has 8 bits, " + gt("depth") + " has 16 bits",
 		"size: " + in("size") + " is 20×30, " + gt("size") + " is 30×20",
 		"unreadable: " + in("text") + ": not a PNG, JPEG, TIFF, WebP or BMP picture; convert it to one of these first",
@@ -129,7 +127,7 @@ func TestDescribe(t *testing.T) {
 	require.Equal(t, "  and 2 more", got[11])
 	require.Equal(t, "pairs of two sizes (1): replace or remove the pairs", got[12])
 	require.Equal(t, []string{"  a is 1×1, b is 1×2", ""}, got[13:])
-	for _, kind := range []string{Missing, Name, Case, Unreadable, Size, Depth, Colour, Duplicate, Small, Foreign} {
+	for _, kind := range []string{Missing, Name, Case, Unreadable, Size, Depth, Duplicate, Small, Foreign} {
 		require.NotEmpty(t, Describe([]Problem{{Kind: kind}}), kind)
 	}
 }

@@ -300,7 +300,7 @@ func TestBadPairs(t *testing.T) {
 		kinds = append(kinds, problem.Kind)
 	}
 	slices.Sort(kinds)
-	require.Equal(t, []string{Colour, Depth, Missing, Missing, Size, Small, Unreadable}, kinds)
+	require.Equal(t, []string{Depth, Missing, Missing, Size, Small, Unreadable}, kinds)
 	require.Contains(t, messages(p.Problems), "small: "+dir+"/train/input/small.png is 9×3, smaller than 4×4")
 	require.Error(t, p.Run(t.Context()))
 	require.NoDirExists(t, out)

@@ -21,7 +21,6 @@ const (
 	Unreadable = "unreadable" // no photo, or a damaged one
 	Size       = "size"       // pairs of two sizes
 	Depth      = "depth"      // 16 bits a sample paired with 8
-	Colour     = "colour"     // grey paired with colour
 	Duplicate  = "duplicate"  // the same picture twice
 	Small      = "small"      // smaller than a crop
 	Foreign    = "foreign"    // among the crops, but not one of them
@@ -35,7 +34,6 @@ var remedies = []struct{ kind, title, remedy string }{
 	{Unreadable, "photos that cannot be read", "repair, replace or remove them and their partners"},
 	{Size, "pairs of two sizes", "replace or remove the pairs"},
 	{Depth, "pairs of 8 and 16 bits a sample", "convert one of each"},
-	{Colour, "pairs of grey and colour", "convert one of each"},
 	{Small, "photos smaller than a crop", "remove the pairs, or cut smaller crops"},
 	{Duplicate, "pictures that are there twice", "remove all but one, with their partners"},
 	{Foreign, "photos among the crops that this dataset does not give", "remove them, or let the crops go into another folder"},
