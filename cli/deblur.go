@@ -54,8 +54,9 @@ folders' are passed over. The programs ffmpeg and ffprobe must be installed. Fra
 one by one, each for itself and from the same noise, so the result may flicker. Their number and
 times stay, also where the rate varies; sound, subtitles, chapters and metadata are copied;
 rotation is applied. MP4, MOV and MKV are encoded as H.264, WebM as VP9, near to lossless, with
-10 bits where there were more than 8; other kinds become MKV. A video that is cut off is an
-error, but for transport streams, which do not tell. -f, --quality, --strip and standard input are for photos alone.
+10 bits where there were more than 8; other kinds become MKV. Transparency makes MOV ProRes 4444, and
+MKV and WebM VP9; MP4 does not keep it. A video that is cut off, or whose sound or subtitles are
+damaged, is an error, but for transport streams, which do not tell where they end. -f, --quality, --strip and standard input are for photos alone.
 
 A photo or video that fails does not stop the others. Exit code: 0 all went well, 1 some failed,
 2 the command line is wrong, 130 interrupted; what is interrupted leaves nothing behind.`

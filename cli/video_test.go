@@ -107,6 +107,39 @@ func TestVideoJSON(t *testing.T) {
 	require.NoDirExists(t, "none")
 }
 
+// TestVideoTransparency keeps it where the result can, and warns where it cannot.
+func TestVideoTransparency(t *testing.T) {
+	data, err := os.ReadFile("../hidiff/video/testdata/vp9-alpha.webm")
+	require.NoError(t, err)
+	t.Chdir(t.TempDir())
+	clip(t, "other.mp4", "") // where there is no ffmpeg, this skips
+	writeText(t, "clip.webm", string(data))
+	got := deblurFake(t, &fakeEngine{}, "clip.webm", "-o", "out/")
+	require.Equal(t, exitOK, got.code, got.stderr)
+	require.NotContains(t, got.stderr, "transparency")
+	before, err := video.Probe(t.Context(), "clip.webm")
+	require.NoError(t, err)
+	after, err := video.Probe(t.Context(), "out/clip.webm")
+	require.NoError(t, err)
+	alphas := func(v *video.Info) (out []uint16) {
+		require.NoError(t, v.Transform(t.Context(), "again.mkv", func(_ int, p *photo.Photo) (*photo.Photo, error) {
+			out = append(out, p.Alpha...)
+			return p, nil
+		}))
+		return out
+	}
+	want, kept := alphas(before), alphas(after)
+	require.Len(t, kept, 3*64*48)
+	require.Less(t, slices.Min(want)+100, slices.Max(want))
+	for i, v := range kept {
+		require.InDelta(t, want[i], v, 4)
+	}
+
+	got = deblurFake(t, &fakeEngine{}, "clip.webm", "-o", "out.mp4")
+	require.Equal(t, exitOK, got.code, got.stderr)
+	require.Contains(t, got.stderr, "clip.webm: not in out.mp4: transparency (.mov, .mkv and .webm keep it)\n")
+}
+
 // TestVideoBad puts bad videos before a good photo; all of them are found out before the GPU is
 // opened, but for what happens in the middle.
 func TestVideoBad(t *testing.T) {

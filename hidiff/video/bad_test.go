@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -184,10 +185,11 @@ func TestCheck(t *testing.T) {
 	require.NoError(t, aac.Check(t.Context(), "x.mp4"))
 	require.ErrorContains(t, aac.Check(t.Context(), "x.webm"), "x.webm: .webm files cannot hold all that is in "+aac.Path)
 	require.NoFileExists(t, "x.mp4")
+	require.ErrorContains(t, aac.Check(t.Context(), "x.avi"), "choose one of these extensions")
 
-	// Programs that only say what an ffmpeg without x264 says.
+	// Programs that say what an ffmpeg without x264 says, and copy everything.
 	bin := t.TempDir()
-	text := "#!/bin/sh\necho \"Unknown encoder 'libx264'\" >&2\nexit 1\n"
+	text := "#!/bin/sh\ncase \"$*\" in *libx264*|-version) echo \"Unknown encoder 'libx264'\" >&2; exit 1;; esac\n"
 	require.NoError(t, os.WriteFile(filepath.Join(bin, "ffmpeg"), []byte(text), 0o777))
 	t.Setenv("PATH", bin)
 	require.ErrorContains(t, aac.Check(t.Context(), "x.mp4"), "x.mp4: this ffmpeg has no encoder libx264, which .mp4 files need: ")
@@ -198,6 +200,57 @@ func TestCheck(t *testing.T) {
 	require.NoError(t, os.WriteFile(filepath.Join(bin, "ffmpeg"), []byte(text), 0o777))
 	_, err = Probe(t.Context(), aac.Path)
 	require.EqualError(t, err, aac.Path+": ffmpeg 4.4 is too old: videos need 5.1 or newer, from ffmpeg.org")
+}
+
+// TestDamagedCompany damages what lies beside the pictures: the error names the input and the stream, before the work.
+func TestDamagedCompany(t *testing.T) {
+	t.Parallel()
+	needFFmpeg(t)
+	const longer = " -f lavfi -i sine=duration=2 " // than the pictures
+	subtitles := filepath.Join(t.TempDir(), "s.srt")
+	require.NoError(t, os.WriteFile(subtitles, []byte("1\n00:00:00,100 --> 00:00:00,300\nHello\n"), 0o666))
+	replace := func(old, by string) func([]byte) []byte {
+		return func(data []byte) []byte { return bytes.Replace(data, []byte(old), []byte(by), 1) }
+	}
+	for _, c := range []struct {
+		in, args, out string
+		damage        func([]byte) []byte
+		stream, cause string
+	}{
+		{"in.ts", soft + longer + h264 + "-c:a aac", "x.mkv", func(data []byte) []byte {
+			for at := 0; at < len(data); at += 188 {
+				if packet := data[at : at+188]; at > len(data)/2 && packet[1]&0x1F == 1 && packet[2] == 1 {
+					clear(packet[24:])
+				}
+			}
+			return data
+		}, "1 (audio aac)", "ADTS"},
+		{"in.mp4", soft + longer + h264 + "-c:a aac -movflags +faststart", "x.mp4", func(data []byte) []byte { return data[:len(data)*8/10] }, "1 (audio aac)", "partial file"},
+		{"in.mkv", soft + longer + h264 + "-c:a flac", "x.mp4", func(data []byte) []byte {
+			copy(data[bytes.Index(data, []byte("fLaC")):], bytes.Repeat([]byte("x"), 42)) // what says how it is encoded
+			return data
+		}, "1 (audio flac)", ""},
+		{"in.mkv", soft + longer + h264 + "-c:a aac", "x.mkv", replace("A_AAC", "A_XXX"), "1 (audio)", "codec"},
+		{"in.mkv", soft + "-i " + subtitles + h264 + "-c:s srt", "x.mkv", replace("S_TEXT/UTF8", "S_XXXX/UTF8"), "1 (subtitle)", "codec"},
+	} {
+		t.Run(c.in+" "+c.args[strings.LastIndex(c.args, "-c:"):], func(t *testing.T) {
+			t.Parallel()
+			whole := ffmpeg(t, c.in, c.args)
+			require.NoError(t, probed(t, whole).Check(t.Context(), c.out))
+			data, err := os.ReadFile(whole)
+			require.NoError(t, err)
+			require.NoError(t, os.WriteFile(whole, c.damage(data), 0o666))
+			err = probed(t, whole).Check(t.Context(), c.out)
+			require.ErrorContains(t, err, whole+": its stream "+c.stream+" is damaged, or of a kind that "+filepath.Ext(c.out)+" files do not hold: ")
+			require.ErrorContains(t, err, c.cause)
+			require.ErrorContains(t, err, "leave the stream out with 'ffmpeg -i "+whole+" -map 0 -map -0:1 -c copy rest"+filepath.Ext(c.in)+"'")
+			require.NoFileExists(t, c.out)
+			rest := filepath.Join(t.TempDir(), "rest"+filepath.Ext(c.in))
+			said, err := exec.Command("ffmpeg", "-v", "error", "-i", whole, "-map", "0", "-map", "-0:1", "-c", "copy", rest).CombinedOutput()
+			require.NoError(t, err, string(said))
+			require.NoError(t, probed(t, rest).Check(t.Context(), c.out), "the remedy helps")
+		})
+	}
 }
 
 func TestAbsent(t *testing.T) {
@@ -234,7 +287,7 @@ func TestNanoseconds(t *testing.T) {
 // TestFrameWriter reads the Matroska back by hand: a second, independent hand.
 func TestFrameWriter(t *testing.T) {
 	var b bytes.Buffer
-	w, err := newFrameWriter(&b, 2, 1, 16, Rational{1, 3}, Rational{30, 1})
+	w, err := newFrameWriter(&b, 2, 1, 3, 16, Rational{1, 3}, Rational{30, 1})
 	require.NoError(t, err)
 	head := b.Len()
 	p := &photo.Photo{Width: 2, Height: 1, Channels: 3, Max: 65535, Pix: []uint16{1, 2, 3, 4, 5, 0x1234}}

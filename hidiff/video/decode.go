@@ -29,17 +29,19 @@ func (v *Info) decode(ctx context.Context) (*decoder, error) {
 	if v.matrix != "" {
 		filter += fmt.Sprintf(":in_color_matrix=%s:in_range=%s", v.matrix, v.colorRange())
 	}
-	format := "rgb24"
-	if v.depth() == 16 {
-		format = "rgb48le"
+	format := map[[2]int]string{{3, 8}: "rgb24", {3, 16}: "rgb48le", {4, 8}: "rgba", {4, 16}: "rgba64le"}[[2]int{v.channels(), v.depth()}]
+	args := []string{"-nostdin", "-v", "error", "-xerror"}
+	if v.decoder != "" {
+		args = append(args, fmt.Sprintf("-c:%d", v.stream.Index), v.decoder)
 	}
-	cmd, said, err := command(ctx, "ffmpeg", "-nostdin", "-v", "error", "-xerror", "-i", "file:"+v.Path,
+	args = append(args, "-i", "file:"+v.Path,
 		"-map", fmt.Sprintf("0:%d", v.stream.Index), "-fps_mode", "passthrough",
 		"-vf", filter+scaling+",format="+format, "-f", "rawvideo", "pipe:1")
+	cmd, said, err := command(ctx, "ffmpeg", args...)
 	if err != nil {
 		return nil, err
 	}
-	d := &decoder{info: v, cmd: cmd, said: said, samples: make([]byte, v.Width*v.Height*3*v.depth()/8)}
+	d := &decoder{info: v, cmd: cmd, said: said, samples: make([]byte, v.Width*v.Height*v.channels()*v.depth()/8)}
 	if d.pixels, err = cmd.StdoutPipe(); err == nil {
 		err = cmd.Start()
 	}
@@ -57,6 +59,14 @@ func (v *Info) depth() int {
 	return 8
 }
 
+// channels is how many samples a pixel has on its way: 4 where there is transparency.
+func (v *Info) channels() int {
+	if v.alpha {
+		return 4
+	}
+	return 3
+}
+
 // colorRange is tv (16 to 235) or pc (0 to 255).
 func (v *Info) colorRange() string {
 	if v.stream.ColorRange == "pc" {
@@ -71,17 +81,25 @@ func (d *decoder) next() (*photo.Photo, error) {
 		return nil, d.brokenOff(d.cmd.Wait())
 	}
 	d.frames++
-	p := &photo.Photo{Width: d.info.Width, Height: d.info.Height, Channels: 3, Max: 255}
-	p.Pix = make([]uint16, p.Width*p.Height*3)
-	if d.info.depth() == 8 {
-		for i, v := range d.samples {
-			p.Pix[i] = uint16(v)
+	p := d.info.black()
+	at := 0
+	take := func() (v uint16) {
+		if p.Max == 255 {
+			v = uint16(d.samples[at])
+			at++
+		} else {
+			v = binary.LittleEndian.Uint16(d.samples[at:])
+			at += 2
 		}
-		return p, nil
+		return v
 	}
-	p.Max = 65535
-	for i := range p.Pix {
-		p.Pix[i] = binary.LittleEndian.Uint16(d.samples[2*i:])
+	for i := range p.Width * p.Height {
+		for c := range 3 {
+			p.Pix[3*i+c] = take()
+		}
+		if p.Alpha != nil {
+			p.Alpha[i] = take()
+		}
 	}
 	return p, nil
 }

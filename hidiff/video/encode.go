@@ -6,6 +6,7 @@ import (
 	"io"
 	"math"
 	"os/exec"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -27,7 +28,7 @@ type encoder struct {
 
 // encode begins to write into the file temp. A trial copies only a moment of what lies beside the frames.
 func (v *Info) encode(ctx context.Context, output, temp string, trial bool) (*encoder, error) {
-	to, ok := containerOf(output)
+	to, ok := v.container(output)
 	if !ok {
 		return nil, fmt.Errorf("%s: videos are written into .mp4, .m4v, .mov, .mkv and .webm files: choose one of these extensions", output)
 	}
@@ -60,6 +61,11 @@ func (v *Info) encode(ctx context.Context, output, temp string, trial bool) (*en
 	for _, tag := range v.colorTags() {
 		args = append(args, "-"+tag.option, tag.value)
 	}
+	for key := range v.stream.Tags {
+		if ofCoding.MatchString(key) {
+			args = append(args, "-metadata:s"+of, key+"=")
+		}
+	}
 	args = append(args, to.arguments...)
 	switch to.muxer {
 	case "mp4", "mov":
@@ -80,12 +86,19 @@ func (v *Info) encode(ctx context.Context, output, temp string, trial bool) (*en
 	if err != nil {
 		return nil, fmt.Errorf("ffmpeg does not run: %w", err)
 	}
-	e.frames, err = newFrameWriter(e.pipe, v.Width, v.Height, v.depth(), Rational{1, base.Den}, v.Rate)
+	e.frames, err = newFrameWriter(e.pipe, v.Width, v.Height, v.channels(), v.depth(), Rational{1, base.Den}, v.Rate)
 	if err != nil {
 		return nil, e.gone()
 	}
 	return e, nil
 }
+
+// ofCoding are the tags, ffmpeg's and mkvmerge's, that tell how pictures were encoded, which they are anew. The muxer writes
+// alpha_mode itself where it is true.
+var ofCoding = regexp.MustCompile(`(?i)^(alpha_mode|encoder|(bps|number_of_bytes|_statistics_.*)(-[a-z]+)?)$`)
+
+// container is how an output is written.
+func (v *Info) container(output string) (container, bool) { return containerOf(output, v.alpha) }
 
 // seconds is a number as ffmpeg reads it, to its microsecond.
 func seconds(s float64) string { return strconv.FormatFloat(s, 'f', 6, 64) }
@@ -138,6 +151,9 @@ func (s *stream) disposition() string {
 	return strings.Join(flags, "+")
 }
 
+// what is such as "audio aac".
+func (s *stream) what() string { return strings.TrimSpace(s.Kind + " " + s.Codec) }
+
 // fits reports whether a stream is one of those that are copied.
 func (s *stream) fits(to container) bool {
 	switch s.Kind {
@@ -164,6 +180,9 @@ func (v *Info) encodingFilter(to container) string {
 	format := "yuv" + chroma + "p"
 	if v.depth() == 16 {
 		format += "10le"
+	}
+	if to.alpha != "" {
+		format = to.alpha
 	}
 	shape := "0"
 	if r := parseRational(v.stream.PixelShape); r.Den != 0 {
@@ -229,23 +248,28 @@ func (e *encoder) finish() error {
 		if strings.Contains(line, "Unknown encoder") {
 			return fmt.Errorf("%s: this ffmpeg has no encoder %s, which %s files need: install one that has, or choose another of .mp4, .mkv and .webm", e.output, e.to.encoder, e.to.extension)
 		}
-		for _, words := range noRoom {
-			if strings.Contains(line, words) {
-				return fmt.Errorf("%s: %s files cannot hold all that is in %s (%s): choose %s", e.output, e.to.extension, e.info.Path, line, e.otherContainer())
-			}
+		if hasNoRoom(line) {
+			return fmt.Errorf("%s: %s files cannot hold all that is in %s (%s): choose %s", e.output, e.to.extension, e.info.Path, line, e.otherContainer())
 		}
 	}
 	return fmt.Errorf("%s: cannot write: %s", e.output, e.said.first(err))
 }
 
-// noRoom is what ffmpeg says where a container cannot hold a stream.
-var noRoom = []string{"not currently supported in container", "are supported for WebM", "incompatible with output codec", "ubtitle codec"}
+// hasNoRoom reports whether this is what ffmpeg says where a container cannot hold a stream.
+func hasNoRoom(line string) bool {
+	for _, words := range []string{"not currently supported in container", "are supported for WebM", "incompatible with output codec", "ubtitle codec", "stereo mode is not valid"} {
+		if strings.Contains(line, words) {
+			return true
+		}
+	}
+	return false
+}
 
 func (e *encoder) otherContainer() string {
 	if e.to.muxer != "matroska" {
 		return ".mkv, which holds nearly everything"
 	}
-	if to, ok := containerOf(e.info.Path); ok {
+	if to, ok := e.info.container(e.info.Path); ok {
 		return to.extension + ", as that is"
 	}
 	return ".mp4"
@@ -254,24 +278,38 @@ func (e *encoder) otherContainer() string {
 // Losses says what of a video a file called output will not hold, or nothing.
 func (v *Info) Losses(output string) []string {
 	var out []string
-	to, _ := containerOf(output)
-	if v.alpha {
-		out = append(out, "transparency")
+	to, _ := v.container(output)
+	switch {
+	case v.unseen != "":
+		out = append(out, fmt.Sprintf("transparency (this ffmpeg has no decoder %s)", v.unseen))
+	case v.alpha && to.alpha == "":
+		out = append(out, "transparency (.mov, .mkv and .webm keep it)")
 	}
-	if v.Depth > 10 {
-		out = append(out, fmt.Sprintf("%d of %d bits a sample", v.Depth-10, v.Depth))
+	depth := 10
+	if to.alpha == "yuva420p" {
+		depth = 8
+		if v.chroma != "420" {
+			out = append(out, "colour at every pixel")
+		}
+	}
+	if v.Depth > depth {
+		out = append(out, fmt.Sprintf("%d of %d bits a sample", v.Depth-depth, v.Depth))
 	}
 	for _, d := range v.stream.SideData {
-		if d.Kind != "Display Matrix" && d.Kind != "CPB properties" {
+		inTag := d.Kind == "Stereo 3D" && v.stream.Tags["stereo_mode"] != "" && to.muxer != "mov" && to.muxer != "mp4"
+		if d.Kind != "Display Matrix" && d.Kind != "CPB properties" && !inTag {
 			out = append(out, d.Kind)
 		}
+	}
+	if v.stream.Captions != 0 {
+		out = append(out, "closed captions")
 	}
 	if v.stream.ColorTransfer == "smpte2084" {
 		out = append(out, "HDR10 metadata") // which may lie in the frames alone
 	}
 	for _, s := range v.others {
 		if !s.fits(to) && s.Tag != "tmcd" && s.Tag != "text" { // which ffmpeg writes anew from time code and chapters
-			out = append(out, fmt.Sprintf("stream %d (%s)", s.Index, strings.TrimSpace(s.Kind+" "+s.Codec)))
+			out = append(out, fmt.Sprintf("stream %d (%s)", s.Index, s.what()))
 		}
 	}
 	return out

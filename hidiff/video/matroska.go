@@ -9,7 +9,7 @@ import (
 )
 
 // frameWriter hands frames to ffmpeg. Pipes of bare pixels carry no times, so it writes Matroska (RFC 9559): one
-// track of uncompressed RGB, counted in nanoseconds, with a cluster for every frame, since a cluster's time has
+// track of uncompressed RGB or RGBA, counted in nanoseconds, with a cluster for every frame, since a cluster's time has
 // 64 bits and a block's 16.
 type frameWriter struct {
 	w       io.Writer
@@ -43,8 +43,15 @@ const (
 	idSimpleBlock     = 0xA3
 )
 
-// newFrameWriter writes what goes before the frames. depth is 8 or 16, rate nominal.
-func newFrameWriter(w io.Writer, width, height, depth int, base, rate Rational) (*frameWriter, error) {
+// newFrameWriter writes what goes before the frames. channels is 3 or 4, depth 8 or 16, rate nominal.
+func newFrameWriter(w io.Writer, width, height, channels, depth int, base, rate Rational) (*frameWriter, error) {
+	format := []byte{'R', 'G', 'B', byte(3 * depth)}
+	switch {
+	case channels == 4 && depth == 16:
+		format = []byte{'R', 'B', 'A', 64}
+	case channels == 4:
+		format = []byte("RGBA")
+	}
 	head := element(idEBML, element(idDocType, []byte("matroska")))
 	head = append(head, id(idSegment)...)
 	head = append(head, 0x01, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF) // as long as it may get
@@ -62,20 +69,27 @@ func newFrameWriter(w io.Writer, width, height, depth int, base, rate Rational) 
 		element(idVideo,
 			unsigned(idPixelWidth, uint64(width)),
 			unsigned(idPixelHeight, uint64(height)),
-			element(idFourCC, []byte{'R', 'G', 'B', byte(3 * depth)}))))...)
+			element(idFourCC, format))))...)
 	_, err := w.Write(head)
-	return &frameWriter{w: w, base: base, samples: make([]byte, width*height*3*depth/8)}, err
+	return &frameWriter{w: w, base: base, samples: make([]byte, width*height*channels*depth/8)}, err
 }
 
 // write writes one frame; time is at least 0.
 func (f *frameWriter) write(p *photo.Photo, time int64) error {
-	if p.Max == 255 {
-		for i, v := range p.Pix {
-			f.samples[i] = byte(v)
+	samples := f.samples[:0]
+	put := func(v uint16) {
+		if p.Max == 255 {
+			samples = append(samples, byte(v))
+		} else {
+			samples = binary.LittleEndian.AppendUint16(samples, v)
 		}
-	} else {
-		for i, v := range p.Pix {
-			binary.LittleEndian.PutUint16(f.samples[2*i:], v)
+	}
+	for i := range p.Width * p.Height {
+		for _, v := range p.Pix[3*i : 3*i+3] {
+			put(v)
+		}
+		if p.Alpha != nil {
+			put(p.Alpha[i])
 		}
 	}
 	block := []byte{0x81, 0, 0, 0x80} // track 1, at the cluster's time, a key frame

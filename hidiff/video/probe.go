@@ -45,7 +45,9 @@ type Info struct {
 	chroma string   // how densely colour is sampled: 420, 422 or 444
 	matrix string   // between RGB and what is stored, in the words of ffmpeg's scale; "" for stored RGB
 	origin float64  // seconds that the container counts from, where it counts from anywhere, else 0
-	alpha  bool
+	alpha  bool     // the frames have transparency
+	// decoder is what shows the transparency of pictures where ffmpeg's own choice does not; unseen says that it is missing.
+	decoder, unseen string
 }
 
 // stream is what ffprobe says of one.
@@ -62,10 +64,12 @@ type stream struct {
 	ColorTransfer  string `json:"color_transfer"`
 	ColorPrimaries string `json:"color_primaries"`
 	FieldOrder     string `json:"field_order"`
+	Captions       int    `json:"closed_captions"`
 	AverageRate    string `json:"avg_frame_rate"`
 	TimeBase       string `json:"time_base"`
 	Duration       string // seconds
 	Frames         string `json:"nb_frames"`
+	Tags           map[string]string
 	Disposition    map[string]int
 	SideData       []struct {
 		Kind     string  `json:"side_data_type"`
@@ -134,10 +138,34 @@ func probe(ctx context.Context, path string) (*Info, error) {
 	if err := info.understand(&h); err != nil {
 		return nil, err
 	}
+	if err := info.findAlpha(ctx); err != nil {
+		return nil, err
+	}
 	if err := info.readTimes(ctx, &h); err != nil {
 		return nil, err
 	}
 	return info, nil
+}
+
+// alphaDecoders are by codec those that show the second picture, of transparency, which Matroska and WebM keep beside the first.
+var alphaDecoders = map[string]string{"vp8": "libvpx", "vp9": "libvpx-vp9"}
+
+// findAlpha finds transparency that the format of the pixels does not tell of.
+func (v *Info) findAlpha(ctx context.Context) error {
+	name := alphaDecoders[v.stream.Codec]
+	if v.alpha || name == "" || v.stream.Tags["alpha_mode"] != "1" {
+		return nil
+	}
+	cmd, _, err := command(ctx, "ffmpeg", "-v", "error", "-h", "decoder="+name)
+	if err != nil {
+		return fmt.Errorf(": %w", err)
+	}
+	if text, _ := cmd.Output(); strings.HasPrefix(string(text), "Decoder ") {
+		v.alpha, v.decoder = true, name
+	} else {
+		v.unseen = name
+	}
+	return nil
 }
 
 // isMP4 looks at how a file begins; ffprobe goes by the name, too.

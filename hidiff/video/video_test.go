@@ -213,14 +213,126 @@ func TestColours(t *testing.T) {
 	}
 }
 
+// TestTransparency keeps it, or says that it does not, and never leaves a tag that promises it where it is gone.
+func TestTransparency(t *testing.T) {
+	t.Parallel()
+	needFFmpeg(t)
+	// The transparency wanders, so that no frame has that of another.
+	source := func(more string) string {
+		return " -f lavfi -i testsrc2=size=66x48:rate=25:duration=0.6,gblur=3,hue=s=0.5,format=gbrap16,geq=r='r(X,Y)':g='g(X,Y)':b='b(X,Y)':a='65535*(X+2*N)/100'" + more + " "
+	}
+	const lossless = ",scale=flags=accurate_rnd"
+	for _, c := range []struct {
+		in, args, out string
+		tolerance     float64 // of transparency, in levels of 255
+		losses        []string
+	}{
+		{"in.webm", source("") + "-pix_fmt yuva420p -c:v libvpx-vp9 -crf 5 -b:v 0 -cpu-used 8", "out.webm", 5, nil},
+		{"in.webm", source("") + "-pix_fmt yuva420p -c:v libvpx -auto-alt-ref 0 -crf 4 -b:v 4M", "out.mkv", 8, nil},
+		{"odd.mkv", source(lossless+",format=gbrap,crop=65:47") + "-pix_fmt yuva420p -c:v libvpx-vp9 -crf 5 -b:v 0 -cpu-used 8", "out.mov", 5, nil},
+		{"in.mov", source("") + "-c:v prores_ks -profile:v 4444 -alpha_bits 16 -pix_fmt yuva444p10le", "out.mov", 1, []string{"2 of 12 bits a sample"}},
+		{"in.mov", source("") + "-c:v png -pix_fmt rgba64be", "out.mov", 1, []string{"6 of 16 bits a sample"}},
+		{"in.mov", source("") + "-c:v qtrle -pix_fmt argb", "out.webm", 4, []string{"colour at every pixel"}},
+		{"in.mkv", source("") + "-c:v ffv1 -pix_fmt yuva420p10le", "out.mkv", 4, []string{"2 of 10 bits a sample"}},
+	} {
+		t.Run(c.in+" "+c.args[strings.LastIndex(c.args, "-c:v"):]+" to "+c.out, func(t *testing.T) {
+			t.Parallel()
+			v := probed(t, ffmpeg(t, c.in, c.args))
+			out := filepath.Join(t.TempDir(), c.out)
+			require.NoError(t, v.Check(t.Context(), out))
+			var read []*photo.Photo
+			require.NoError(t, v.Transform(t.Context(), out, func(i int, p *photo.Photo) (*photo.Photo, error) {
+				for k, alpha := range p.Alpha {
+					want := 255 * float64(k%v.Width+2*i) / 100
+					require.InDelta(t, min(want, 255), float64(alpha)*255/float64(p.Max), c.tolerance)
+				}
+				read = append(read, p)
+				return p, nil
+			}))
+			require.Len(t, read, 15)
+			require.Equal(t, c.losses, v.Losses(out))
+			w := probed(t, out)
+			sameTimes(t, lookAt(t, v.Path).times(t, 0), lookAt(t, out).times(t, 0), 0)
+			for i, p := range pictures(t, w, out) {
+				white := float64(p.Max) / float64(read[i].Max)
+				require.Len(t, p.Alpha, v.Width*v.Height)
+				for k, alpha := range p.Alpha {
+					require.InDelta(t, float64(read[i].Alpha[k]), float64(alpha)/white, c.tolerance*float64(read[i].Max)/255)
+				}
+				for k := range p.Pix {
+					p.Pix[k] = uint16(float64(p.Pix[k]) / white)
+				}
+				p.Max = read[i].Max
+				require.Greater(t, psnr(t, read[i], p), 30.0)
+			}
+			tags := lookAt(t, out).Streams[0].Tags
+			if !strings.HasSuffix(out, ".mov") {
+				require.Equal(t, "1", tags["alpha_mode"])
+			}
+			require.NotContains(t, tags, "ALPHA_MODE")
+		})
+	}
+
+	in := filepath.Join("testdata", "vp9-alpha.webm")
+	for _, unseen := range []bool{false, true} {
+		v := probed(t, in)
+		require.Equal(t, "libvpx-vp9", v.decoder)
+		outputs := []string{"out.mp4"}
+		if unseen { // as by an ffmpeg without libvpx
+			v.alpha, v.decoder, v.unseen = false, "", v.decoder
+			outputs = []string{"out.mp4", "out.mkv", "out.webm"}
+		}
+		for _, name := range outputs {
+			out := filepath.Join(t.TempDir(), name)
+			require.NoError(t, v.Transform(t.Context(), out, same))
+			require.Contains(t, strings.Join(v.Losses(out), ", "), "transparency (")
+			for key := range lookAt(t, out).Streams[0].Tags {
+				require.NotEqual(t, "alpha_mode", strings.ToLower(key), name)
+			}
+			require.False(t, probed(t, out).alpha)
+		}
+	}
+
+	v := probed(t, in)
+	err := v.Transform(t.Context(), filepath.Join(t.TempDir(), "x.webm"), func(_ int, p *photo.Photo) (*photo.Photo, error) {
+		q := *p
+		q.Alpha = nil
+		return &q, nil
+	})
+	require.ErrorContains(t, err, "frame 1: it came back in another size, or as another kind of photo")
+}
+
+// TestTagsOfCoding drops what was true of the old encoding alone, and keeps what is still true.
+func TestTagsOfCoding(t *testing.T) {
+	t.Parallel()
+	in := ffmpeg(t, "in.mkv", soft+h264+"-metadata:s:v ALPHA_MODE=1 -metadata:s:v BPS=12345 -metadata:s:v NUMBER_OF_BYTES-eng=77 -metadata:s:v _STATISTICS_TAGS=BPS"+
+		" -metadata:s:v ENCODER=oldie -metadata:s:v title=Mine -metadata:s:v stereo_mode=left_right")
+	v := probed(t, in)
+	out := filepath.Join(t.TempDir(), "out.mkv")
+	require.NoError(t, v.Transform(t.Context(), out, same))
+	tags := lookAt(t, out).Streams[0].Tags
+	require.Equal(t, [2]string{"Mine", "left_right"}, [2]string{tags["title"], tags["stereo_mode"]})
+	require.Contains(t, tags["ENCODER"], "libx264")
+	for _, key := range []string{"ALPHA_MODE", "alpha_mode", "BPS", "NUMBER_OF_BYTES-eng", "_STATISTICS_TAGS"} {
+		require.NotContains(t, tags, key)
+	}
+	require.Empty(t, v.Losses(out))
+	require.Equal(t, []string{"Stereo 3D"}, v.Losses("out.mp4"))
+	v = probed(t, ffmpeg(t, "in.mkv", soft+h264+"-metadata:s:v stereo_mode=block_lr"))
+	require.ErrorContains(t, v.Check(t.Context(), "x.webm"), "x.webm: .webm files cannot hold all that is in "+v.Path+" (The specified stereo mode")
+}
+
 func TestLosses(t *testing.T) {
 	v := Info{Depth: 12, alpha: true, stream: stream{ColorTransfer: "smpte2084", FieldOrder: "tb"}, others: []stream{
 		{Index: 1, Kind: "audio", Codec: "aac"}, {Index: 2, Kind: "data", Tag: "gpmd"}, {Index: 3, Kind: "data", Tag: "tmcd"},
 		{Index: 4, Kind: "video", Codec: "png", Disposition: map[string]int{"attached_pic": 1}}, {Index: 5, Kind: "video", Codec: "h264"},
 	}}
-	require.Equal(t, []string{"transparency", "2 of 12 bits a sample", "HDR10 metadata", "stream 2 (data)", "stream 5 (video h264)"}, v.Losses("x.mp4"))
+	require.Equal(t, []string{"transparency (.mov, .mkv and .webm keep it)", "2 of 12 bits a sample", "HDR10 metadata", "stream 2 (data)", "stream 5 (video h264)"}, v.Losses("x.mp4"))
 	require.Contains(t, v.Losses("x.mkv"), "stream 4 (video png)")
 	require.True(t, v.Interlaced())
+	v = Info{Depth: 12, alpha: true, chroma: "444", stream: stream{Captions: 1}}
+	require.Equal(t, []string{"2 of 12 bits a sample", "closed captions"}, v.Losses("x.mov"))
+	require.Equal(t, []string{"colour at every pixel", "4 of 12 bits a sample", "closed captions"}, v.Losses("x.mkv"))
 	v = Info{Depth: 8, stream: stream{FieldOrder: "progressive"}}
 	require.Empty(t, v.Losses("x.mkv"))
 	require.False(t, v.Interlaced())
