@@ -2,6 +2,11 @@
 //   gelu        x * (1 + erf(x / sqrt(2))) / 2      PyTorch: F.gelu (exact)
 //   leaky_relu  max(x, 0) + slope * min(x, 0)       PyTorch: F.leaky_relu
 
+alias ActKind = u32;
+const ACT_NONE: ActKind = 0;
+const ACT_GELU: ActKind = 1;
+const ACT_LEAKY: ActKind = 2;
+
 // erf as t * P(t^2) / Q(t^2) on |t| <= 4, where |erf| has reached 1 in f32;
 // the coefficients are the minimax fit that Eigen and XLA use (about 3 ulp).
 fn erf(v: vec4f) -> vec4f {
@@ -35,11 +40,10 @@ fn keep_nan(v: vec4f, x: vec4f) -> vec4f {
     return select(v, x, (bitcast<vec4u>(x) & vec4u(0x7fffffffu)) > vec4u(0x7f800000u));
 }
 
-// activate applies the activation with number kind: 0 none, 1 GELU, 2 LeakyReLU.
-fn activate(kind: u32, v: vec4f, slope: f32) -> vec4f {
+fn activate(kind: ActKind, v: vec4f, slope: f32) -> vec4f {
     switch kind {
-        case 1u: { return gelu(v); }
-        case 2u: { return leaky_relu(v, slope); }
+        case ACT_GELU: { return gelu(v); }
+        case ACT_LEAKY: { return leaky_relu(v, slope); }
         default: { return v; }
     }
 }
@@ -51,10 +55,10 @@ fn gelu_gradient(v: vec4f) -> vec4f {
 
 // activate_gradient is the derivative of activate at v; PyTorch takes the slope
 // at zero for LeakyReLU's.
-fn activate_gradient(kind: u32, v: vec4f, slope: f32) -> vec4f {
+fn activate_gradient(kind: ActKind, v: vec4f, slope: f32) -> vec4f {
     switch kind {
-        case 1u: { return gelu_gradient(v); }
-        case 2u: { return select(vec4f(slope), vec4f(1.0), v > vec4f()); }
+        case ACT_GELU: { return gelu_gradient(v); }
+        case ACT_LEAKY: { return select(vec4f(slope), vec4f(1.0), v > vec4f()); }
         default: { return vec4f(1.0); }
     }
 }

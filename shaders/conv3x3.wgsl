@@ -6,8 +6,8 @@
 // r / H. A call may cover a band of them; x then holds the rows from in_row on,
 // with a neighbour row on each side that is not the image's edge.
 //
-// STORE 1 leaves the result as a pixel shuffle by 2 would (pack.wgsl has
-// ordered the outputs sub-pixel by sub-pixel), 2 as a pixel unshuffle by 2.
+// SHUFFLED leaves the result as a pixel shuffle by 2 would (pack.wgsl has
+// ordered the outputs sub-pixel by sub-pixel), UNSHUFFLED as a pixel unshuffle by 2.
 
 // import: activation
 
@@ -24,12 +24,17 @@ struct Params {
     ys: u32,         // stored channels of a pixel of y
     r0: u32,         // residual, in floats, with ys alike
     channels: u32,   // logical outputs
-    act: u32,        // see activation.wgsl
+    act: ActKind,
     add: u32,        // 1 if there is a residual
     slope: f32,
 }
 
-const STORE: u32 = 0;
+const STORE: ConvStore = PLAIN;
+
+alias ConvStore = u32;
+const PLAIN: ConvStore = 0;
+const SHUFFLED: ConvStore = 1;
+const UNSHUFFLED: ConvStore = 2;
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x: array<vec4f>;
@@ -40,12 +45,12 @@ const STORE: u32 = 0;
 
 // put stores one output of pixel (row, column), rows counted from y's first.
 fn put(row: u32, column: u32, o: u32, value: f32) {
-    if (STORE == 0u) {
+    if (STORE == PLAIN) {
         let pixel = row * params.width + column;
         var v = value;
-        if (params.add == 1u) { v += residual[params.r0 + pixel * params.ys + o]; }
+        if (bool(params.add)) { v += residual[params.r0 + pixel * params.ys + o]; }
         y[params.y0 + pixel * params.ys + o] = v;
-    } else if (STORE == 1u) {
+    } else if (STORE == SHUFFLED) {
         let inner = params.n / 4u;
         let sub = o / inner;
         let pixel = (2u * row + sub / 2u) * 2u * params.width + 2u * column + sub % 2u;

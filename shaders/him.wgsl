@@ -22,6 +22,7 @@
 //   tokens    dk = scale (D Wq + b bq), dv = dO Wp
 
 // import: layout
+// import: norm
 
 struct Params {
     pixels: u32,   // per image, of the band
@@ -41,7 +42,7 @@ struct Params {
     eps: f32,
 }
 
-const NORM: u32 = 1;       // 1 LayerNorm, 2 BiasFree
+const NORM: Norm = NO_NORM;
 const TOKENS4: u32 = 4;    // heads * padded tokens / 4
 const PER_HEAD4: u32 = 4;  // padded tokens / 4
 const Q_BIAS: bool = false;
@@ -144,7 +145,7 @@ fn project(at: u32, table: u32, s: ptr<function, Row>) -> Statistics {
     }
     let mean = sum / f32(params.channels);
     let rstd = inverseSqrt(max(squares / f32(params.channels) - mean * mean, 0.0) + params.eps);
-    let centre = select(mean, -pivot, NORM == 2u);
+    let centre = select(mean, -pivot, NORM == BIAS_FREE);
     let sums = table + params.c4 * 4u * TOKENS4;
     for (var t = 0u; t < TOKENS4; t++) { (*s)[t] = rstd * ((*s)[t] - centre * scores[sums + t]); }
     return Statistics(mean, rstd);
@@ -238,7 +239,7 @@ fn backward(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index
             dscores[row * TOKENS4 + t] = ds[t];
         }
     }
-    average = select(average / f32(params.channels), 0.0, NORM == 2u);
+    average = select(average / f32(params.channels), 0.0, NORM == BIAS_FREE);
     along /= f32(params.channels);
     let pivot = x[at].x;
     for (var k = 0u; k < params.c4; k++) {
@@ -251,7 +252,7 @@ fn backward(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index
         g = statistics.rstd * (g - average - deviation * along);
         let real = used(k, params.channels);
         dx[params.y0 + row * params.c4 + k] = dy[upstream + k] + select(vec4f(), g, real);
-        normal[row * params.c4 + k] = select(vec4f(), select(deviation, statistics.rstd * x[at + k], NORM == 2u), real);
+        normal[row * params.c4 + k] = select(vec4f(), select(deviation, statistics.rstd * x[at + k], NORM == BIAS_FREE), real);
     }
 }
 

@@ -14,6 +14,7 @@
 // beta * k1 + k2.
 
 // import: layout
+// import: norm
 // import: rows
 
 struct Params {
@@ -38,13 +39,20 @@ struct Params {
     shift0: u32,
 }
 
-const NORM: u32 = 1;            // 0 none, 1 with bias, 2 bias-free
+const NORM: Norm = NO_NORM;
 const SHIFT: bool = false;      // beta is added even if bias-free
 const GAMMA: bool = false;      // of affine and its gradient: what there is
 const BETA: bool = false;
 const MODULATED: bool = false;
-const GRADIENT: u32 = 0;        // of 0 gamma, 1 beta, 2 the modulation
+const GRADIENT: AffineInput = AFFINE_GAMMA;
 const LANES: u32 = 16;          // of normalize_rows: invocations to a row, 16 or 1
+
+// AffineInput is what affine_gradient takes the gradient of: the first two in the
+// order of sums.
+alias AffineInput = u32;
+const AFFINE_GAMMA: AffineInput = 0;
+const AFFINE_BETA: AffineInput = 1;
+const AFFINE_MODULATION: AffineInput = 2;
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x: array<vec4f>;
@@ -76,8 +84,8 @@ fn squares(row: u32, first: u32, step: u32, m: Moments) -> f32 {
 
 // standard is what gamma multiplies.
 fn standard(v: vec4f, m: Moments) -> vec4f {
-    if (NORM == 0u) { return v; }
-    return select(v, v - m.pivot - m.mean, NORM == 1u) * m.rstd;
+    if (NORM == NO_NORM) { return v; }
+    return select(v, v - m.pivot - m.mean, NORM == WITH_BIAS) * m.rstd;
 }
 
 // shared_sum adds up the shares of a row's invocations.
@@ -92,7 +100,7 @@ fn normalize_rows(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation
     let source = params.x0 + min(row, params.rows - 1u) * params.width;
     let first = lane % LANES;
     var m: Moments;
-    if (NORM != 0u) {
+    if (NORM != NO_NORM) {
         m.pivot = x[source].x;
         m.mean = shared_sum(deviations(source, first, LANES, m), lane) / f32(params.channels);
         m.rstd = inverseSqrt(shared_sum(squares(source, first, LANES, m), lane) / f32(params.channels) + params.eps);
@@ -102,7 +110,7 @@ fn normalize_rows(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation
     if (params.each > 0u) { own = row / params.each * params.width; }
     for (var c = first; c < params.width; c += LANES) {
         var v = standard(x[source + c], m) * gamma[own + c];
-        if (NORM == 1u || SHIFT) { v += beta[own + c]; }
+        if (NORM == WITH_BIAS || SHIFT) { v += beta[own + c]; }
         y[params.y0 + row * params.width + c] = v;
     }
 }
@@ -137,7 +145,7 @@ fn normalize_gradient(@builtin(workgroup_id) group: vec3u, @builtin(local_invoca
     let own = image * params.width;
     let row0 = image * params.each + chunk % params.splits * params.chunk;
     let rows = min(params.chunk, (image + 1u) * params.each - row0);
-    if (NORM != 0u) {
+    if (NORM != NO_NORM) {
         for (var i = lane; i < rows; i += 64u) {
             let at = (row0 + i) * params.width;
             var m: Moments;
@@ -152,7 +160,7 @@ fn normalize_gradient(@builtin(workgroup_id) group: vec3u, @builtin(local_invoca
                 uz += v * standard(x[params.x0 + at + c], m);
             }
             let n = f32(params.channels);
-            averages[i] = Averages(m, select(0.0, dot(u, vec4f(1.0)) / n, NORM == 1u), dot(uz, vec4f(1.0)) / n);
+            averages[i] = Averages(m, select(0.0, dot(u, vec4f(1.0)) / n, NORM == WITH_BIAS), dot(uz, vec4f(1.0)) / n);
         }
         workgroupBarrier();
     }
@@ -169,10 +177,10 @@ fn normalize_gradient(@builtin(workgroup_id) group: vec3u, @builtin(local_invoca
                 let d = dy[params.dy0 + at];
                 let a = averages[i];
                 var to = d * g;
-                if (NORM != 0u) {
+                if (NORM != NO_NORM) {
                     to = select(vec4f(), a.m.rstd * (to - a.u - (v - a.m.pivot - a.m.mean) * a.m.rstd * a.uz), live);
                 }
-                if (params.adds == 1u) { to += add[params.add0 + at]; }
+                if (bool(params.adds)) { to += add[params.add0 + at]; }
                 dx[params.y0 + at] = to;
                 along += d * standard(v, a.m);
                 plain += d;
@@ -221,7 +229,7 @@ fn affine_gradient(@builtin(global_invocation_id) id: vec3u) {
     let c = id.x;
     if (c >= params.channels) { return; }
     let width = 4u * params.width;
-    if (GRADIENT == 2u) {
+    if (GRADIENT == AFFINE_MODULATION) {
         let along = sums[2u * id.y * width + c];
         let plain = sums[(2u * id.y + 1u) * width + c];
         var k1 = along;

@@ -22,6 +22,7 @@
 
 // import: activation
 // import: layout
+// import: norm
 
 struct Params {
     rows: u32,      // per image
@@ -39,9 +40,9 @@ struct Params {
     e0: u32,        // epilogue vectors, in vec4
     es: u32,
     per_window: u32,
-    act: u32,       // before the residual; see activation.wgsl
-    post: u32,      // after the residual
-    add: u32,       // 0 no residual, 1 from residual, 2 y += ..., 3 and 4 a reverse diffusion step
+    act: ActKind,   // before the residual
+    post: ActKind,  // after the residual
+    add: ResidualKind,
     slope: f32,     // of LeakyReLU
     eps: f32,
     recip: f32,     // reverse diffusion: sqrt(1/a), sqrt(1/a - 1), and the
@@ -50,7 +51,14 @@ struct Params {
     coef2: f32,
 }
 
-const NORM: u32 = 0;      // 0 none, 1 LayerNorm, 2 LayerNorm without bias and mean subtraction (BiasFree)
+const NORM: Norm = NO_NORM;
+
+alias ResidualKind = u32;
+const RESIDUAL_NONE: ResidualKind = 0;
+const RESIDUAL_ADDED: ResidualKind = 1;     // from residual
+const RESIDUAL_IN_PLACE: ResidualKind = 2;  // y += ...
+const REVERSE_NOISE: ResidualKind = 3;      // a reverse diffusion step of the sample in residual,
+const REVERSE_START: ResidualKind = 4;      // from predicted noise or from x0 itself
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x: array<vec4f>;
@@ -74,29 +82,29 @@ struct Stats { pivot: f32, sum: f32, squares: f32 }
 
 // depth is the number of k to go through: LayerNorm must not see padding.
 fn depth() -> u32 {
-    return select(params.k4 * 4u, params.k, NORM != 0u);
+    return select(params.k4 * 4u, params.k, NORM != NO_NORM);
 }
 
 // finish turns four products of a row into four outputs, but for the residual.
 fn finish(acc: vec4f, s: Stats, column: u32, e: u32) -> vec4f {
     var v = acc;
-    if (NORM != 0u) {
+    if (NORM != NO_NORM) {
         let mean = s.sum / f32(params.k);
         let rstd = inverseSqrt(max(s.squares / f32(params.k) - mean * mean, 0.0) + params.eps);
-        let centre = select(mean, -s.pivot, NORM == 2u);
+        let centre = select(mean, -s.pivot, NORM == BIAS_FREE);
         v = rstd * (v - centre * epilogue[e + params.n4 + column]);
     }
     return activate(params.act, v + epilogue[e + column], params.slope);
 }
 
 fn add_residual(v: vec4f, row: u32, column: u32) -> vec4f {
-    if (params.add == 0u || params.add == 2u) { return v; }
+    if (params.add == RESIDUAL_NONE || params.add == RESIDUAL_IN_PLACE) { return v; }
     let r = residual[params.r0 + row * params.rs + column];
-    if (params.add == 1u) { return v + r; }
-    // The denoiser has predicted noise (3) or x0 itself (4) for the sample r;
+    if (params.add == RESIDUAL_ADDED) { return v + r; }
+    // The denoiser has predicted noise or x0 itself for the sample r;
     // the next sample is the posterior mean. Source: HI-Diff's DDPM.p_sample.
     var x0 = v;
-    if (params.add == 3u) {
+    if (params.add == REVERSE_NOISE) {
         x0 = params.recip * r - params.recipm1 * v;
         x0 = keep_nan(clamp(x0, vec4f(-1.0), vec4f(1.0)), x0);
     }
@@ -108,7 +116,7 @@ fn store(acc: vec4f, s: Stats, row: u32, column: u32, e: u32) {
     if (column >= params.n4) { return; }
     var v = add_residual(finish(acc, s, column, e), row, column);
     let at = params.y0 + row * params.ys + column;
-    if (params.add == 2u) { v += y[at]; }
+    if (params.add == RESIDUAL_IN_PLACE) { v += y[at]; }
     y[at] = activate(params.post, v, params.slope);
 }
 
@@ -127,7 +135,7 @@ fn start(t: ptr<function, Tile>, first: u32, image: u32) {
     (*t).x1 = params.x0 + (base + min(first + 1u, last)) * params.xs;
     (*t).x2 = params.x0 + (base + min(first + 2u, last)) * params.xs;
     (*t).x3 = params.x0 + (base + min(first + 3u, last)) * params.xs;
-    if (NORM != 0u) {
+    if (NORM != NO_NORM) {
         (*t).s0.pivot = x[(*t).x0].x;
         (*t).s1.pivot = x[(*t).x1].x;
         (*t).s2.pivot = x[(*t).x2].x;
@@ -147,7 +155,7 @@ fn advance(t: ptr<function, Tile>, k: u32, m: mat4x4f) {
     (*t).a1 += v1 * m;
     (*t).a2 += v2 * m;
     (*t).a3 += v3 * m;
-    if (NORM != 0u) {
+    if (NORM != NO_NORM) {
         (*t).s0.sum += v0; (*t).s0.squares += v0 * v0;
         (*t).s1.sum += v1; (*t).s1.squares += v1 * v1;
         (*t).s2.sum += v2; (*t).s2.squares += v2 * v2;
@@ -268,7 +276,7 @@ fn windowed(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index
             if (column < params.n4) {
                 var v = add_residual(finish(a[j], s, column, params.e0), row, column);
                 let to = params.y0 + row * params.ys + column;
-                if (params.add == 2u) { v += yw[to]; }
+                if (params.add == RESIDUAL_IN_PLACE) { v += yw[to]; }
                 yw[to] = activate(params.post, v, params.slope);
             }
         }
@@ -287,7 +295,7 @@ fn tiled(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) l
     let base = group.x * 128u;
     let mine = params.x0 + (group.z * params.rows + min(base + lane, params.rows - 1u)) * params.xs;
     var s: Stats;
-    if (NORM != 0u) { s.pivot = x[mine].x; }
+    if (NORM != NO_NORM) { s.pivot = x[mine].x; }
     let across = lane % 8u;
     let down = lane / 8u;
     var acc: array<vec4f, 16>;
@@ -298,7 +306,7 @@ fn tiled(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) l
             var v = vec4f();
             if (k0 + i < params.k4) {
                 v = x[mine + k0 + i];
-                if (NORM != 0u) {
+                if (NORM != NO_NORM) {
                     let padding = vec4u(4u * (k0 + i)) + vec4u(0u, 1u, 2u, 3u) >= vec4u(params.k);
                     v = select(v - s.pivot, vec4f(), padding);
                     s.sum += dot(v, vec4f(1.0));
@@ -353,7 +361,7 @@ var<workgroup> shares: array<mat4x4f, 128>;       // [4 rows][2 panels][SHARES]
 // share hands over what an invocation has summed of a row.
 fn share(at: u32, a: mat4x4f, s: Stats) {
     shares[at] = a;
-    if (NORM != 0u) { row_stats[at] = vec3f(s.pivot, s.sum, s.squares); }
+    if (NORM != NO_NORM) { row_stats[at] = vec3f(s.pivot, s.sum, s.squares); }
 }
 
 @compute @workgroup_size(32)
@@ -382,10 +390,10 @@ fn few(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lan
     let at = 32u * r + column / 4u * SHARES;
     var v = vec4f();
     var s: Stats;
-    if (NORM != 0u) { s.pivot = row_stats[at].x; }
+    if (NORM != NO_NORM) { s.pivot = row_stats[at].x; }
     for (var i = at; i < at + SHARES; i++) {
         v += shares[i][column % 4u];
-        if (NORM != 0u) { s.sum += row_stats[i].y; s.squares += row_stats[i].z; }
+        if (NORM != NO_NORM) { s.sum += row_stats[i].y; s.squares += row_stats[i].z; }
     }
     store(v, s, group.z * params.rows + first + r, panels * 4u + column, params.e0 + group.z * params.es);
 }

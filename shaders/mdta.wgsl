@@ -37,6 +37,9 @@ struct Params {
     first_slot: u32,  // where the band's chunks start
 }
 
+const BIAS: bool = false;    // attend: there is an out_bias
+const VALUES: bool = false;  // apply_back: dv from dy, else dq and dk from q and k
+
 @group(0) @binding(0) var<uniform> params: Params;
 
 // --- gram: a workgroup takes one chunk, one head, one block of G --------------
@@ -158,8 +161,6 @@ fn gram(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
 // in its own copy: none can wait for another.
 //   sums [copies, images, heads, 4 c4 + 2, 4 c4], as in a slot
 //   attn [copies, images, heads, 4 c4, 4 c4]
-
-const BIAS: bool = false;
 
 @group(0) @binding(1) var<storage, read> temperature: array<f32>;
 @group(0) @binding(2) var<storage, read> project_out: array<f32>;  // [heads c, heads c]
@@ -431,8 +432,6 @@ fn attend_back(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_in
 
 // --- apply_back: an invocation takes 8 pixels, 8 channels ---------------------
 // du [rows, W, 3 heads c]: gradients of q, k and v
-
-const VALUES: bool = false;  // dv from dy, else dq and dk from q and k
 
 @group(0) @binding(1) var<storage, read> maps_in: array<vec4f>;
 @group(0) @binding(2) var<storage, read> diagonals_in: array<vec4f>;

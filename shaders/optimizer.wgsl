@@ -3,7 +3,7 @@
 //   p, g, m, v [n]   norm, coefficient [1]
 //   coefficient = min(1, limit / (norm + 1e-6)),  g' = g * coefficient;
 //   -1 if the norm is not finite: the step is skipped, counted in skipped[0], and the first
-//   such iteration (step) noted in skipped[1]
+//   such iteration noted in skipped[1]
 //   Adam: g' += decay * p;  AdamW: p *= shrink (1 - lr * decay)
 //   m = beta1 m + (1 - beta1) g';  v = beta2 v + (1 - beta2) g'^2
 //   p -= step * m / (sqrt(v) * root + eps)
@@ -14,11 +14,12 @@
 // import: layout
 
 struct Params {
-    total: u32,    // vec4; of clip_coefficient, whether the first skipped step stops all
+    total: u32,    // vec4
     p0: u32,       // in vec4
     g0: u32,
     m0: u32,
     v0: u32,
+    stop: u32,     // clip_coefficient: 1 if the first skipped step stops all
     limit: f32,
     decay: f32,
     shrink: f32,
@@ -29,6 +30,7 @@ struct Params {
     step: f32,
     root: f32,
     eps: f32,
+    iteration: f32,  // clip_coefficient: of this step
 }
 
 const CLIPPED: bool = false;
@@ -76,10 +78,10 @@ fn ema(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lan
 fn clip_coefficient() {
     let c = min(params.limit / (norm[0] + 1e-6), 1.0);
     let before = skipped[0];
-    let stopped = params.total == 1u && before.x > 0.0;
+    let stopped = bool(params.stop) && before.x > 0.0;
     let bad = stopped || (bitcast<u32>(norm[0]) & 0x7f800000u) == 0x7f800000u;
     clip[0] = vec4f(select(c, -1.0, bad), 0.0, 0.0, 0.0);
     if (bad) {
-        skipped[0] = vec4f(before.x + 1.0, select(before.y, params.step, before.x == 0.0), 0.0, 0.0);
+        skipped[0] = vec4f(before.x + 1.0, select(before.y, params.iteration, before.x == 0.0), 0.0, 0.0);
     }
 }

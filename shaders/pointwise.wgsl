@@ -26,8 +26,18 @@ struct Params {
     slope: f32,
 }
 
-const OP: u32 = 0;   // 0 add, 1 mul, 2 clamp, 3 activate, 4 gate, 5 clamp's gradient, 6 activate's, 7 blend
-const ACT: u32 = 0;
+const OP: PointwiseOp = OP_ADD;
+const ACT: ActKind = ACT_NONE;
+
+alias PointwiseOp = u32;
+const OP_ADD: PointwiseOp = 0;
+const OP_MUL: PointwiseOp = 1;
+const OP_CLAMP: PointwiseOp = 2;
+const OP_ACTIVATE: PointwiseOp = 3;
+const OP_GATE: PointwiseOp = 4;
+const OP_CLAMP_GRADIENT: PointwiseOp = 5;
+const OP_ACTIVATE_GRADIENT: PointwiseOp = 6;
+const OP_BLEND: PointwiseOp = 7;
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> a: array<vec4f>;
@@ -44,14 +54,14 @@ fn pointwise(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_inde
     let w = b[params.b0 + source];
     var v = u;
     switch OP {
-        case 0u: { v = u + w; }
-        case 1u: { v = u * w; }
-        case 2u: { v = select(vec4f(), keep_nan(clamp(u, vec4f(params.lo), vec4f(params.hi)), u), used(c % params.part4, params.part)); }
-        case 3u: { v = keep_nan(activate(ACT, u, params.slope), u); }
-        case 5u: { v = select(vec4f(), w, (u >= vec4f(params.lo)) & (u <= vec4f(params.hi))); }
-        case 6u: { v = w * activate_gradient(ACT, u, params.slope); }
-        case 7u: { v = params.lo * u + params.hi * w; }
-        default: { v = gelu(u) * w; }
+        case OP_ADD: { v = u + w; }
+        case OP_MUL: { v = u * w; }
+        case OP_CLAMP: { v = select(vec4f(), keep_nan(clamp(u, vec4f(params.lo), vec4f(params.hi)), u), used(c % params.part4, params.part)); }
+        case OP_ACTIVATE: { v = keep_nan(activate(ACT, u, params.slope), u); }
+        case OP_CLAMP_GRADIENT: { v = select(vec4f(), w, (u >= vec4f(params.lo)) & (u <= vec4f(params.hi))); }
+        case OP_ACTIVATE_GRADIENT: { v = w * activate_gradient(ACT, u, params.slope); }
+        case OP_BLEND: { v = params.lo * u + params.hi * w; }
+        default: { v = gelu(u) * w; }  // OP_GATE
     }
     y[params.y0 + i] = v;
 }

@@ -22,11 +22,11 @@ struct Params {
     total: u32,    // and vec4 to write
 }
 
-const RUN: u32 = 32;
-
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x: array<vec4f>;
 @group(0) @binding(2) var<storage, read_write> y: array<vec4f>;
+
+const RUN: u32 = 32;
 
 fn window_start(i: u32, size: u32) -> u32 { return i * size / params.out; }
 fn window_end(i: u32, size: u32) -> u32 { return ((i + 1u) * size + params.out - 1u) / params.out; }

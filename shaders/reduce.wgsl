@@ -10,15 +10,24 @@ struct Params {
     total: u32,    // vec4 of a, or entries of partial
     part: u32,     // channels of a part
     part4: u32,    // and as stored, in vec4
-    stride: u32,   // invocations of all groups; of spread_gradient, where da starts in vec4
+    stride: u32,   // invocations of all groups
     a0: u32,       // in vec4
     b0: u32,
+    da0: u32,
     eps: f32,
     scale: f32,
 }
 
-const OP: u32 = 0;        // 0 a, 1 |a - b|, 2 (a - b)^2, 3 sqrt((a - b)^2 + eps), 4 a^2
+const OP: LossType = IDENTITY;
 const ROOT: bool = false;
+
+// LossType is what is summed, of losses and of other sums.
+alias LossType = u32;
+const IDENTITY: LossType = 0;          // a
+const L1_LOSS: LossType = 1;           // |a - b|
+const MSE_LOSS: LossType = 2;          // (a - b)^2
+const CHARBONNIER_LOSS: LossType = 3;  // sqrt((a - b)^2 + eps)
+const SQUARE: LossType = 4;            // a^2
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> a: array<vec4f>;
@@ -39,11 +48,11 @@ fn workgroup_sum(v: f32, lane: u32) -> f32 {
 
 fn value(u: vec4f, w: vec4f) -> vec4f {
     switch OP {
-        case 0u: { return u; }
-        case 1u: { return abs(u - w); }
-        case 2u: { return (u - w) * (u - w); }
-        case 3u: { return sqrt((u - w) * (u - w) + params.eps); }
-        default: { return u * u; }
+        case IDENTITY: { return u; }
+        case L1_LOSS: { return abs(u - w); }
+        case MSE_LOSS: { return (u - w) * (u - w); }
+        case CHARBONNIER_LOSS: { return sqrt((u - w) * (u - w) + params.eps); }
+        default: { return u * u; }  // SQUARE
     }
 }
 
@@ -74,10 +83,10 @@ fn total(@builtin(local_invocation_index) lane: u32) {
 fn derivative(u: vec4f, w: vec4f) -> vec4f {
     let e = u - w;
     switch OP {
-        case 0u: { return vec4f(1.0); }
-        case 1u: { return select(sign(e), e, e != e); } // keeps NaN
-        case 2u: { return 2.0 * e; }
-        default: { return e / sqrt(e * e + params.eps); }
+        case IDENTITY: { return vec4f(1.0); }
+        case L1_LOSS: { return select(sign(e), e, e != e); } // keeps NaN
+        case MSE_LOSS: { return 2.0 * e; }
+        default: { return e / sqrt(e * e + params.eps); }  // CHARBONNIER_LOSS
     }
 }
 
@@ -86,5 +95,5 @@ fn spread_gradient(@builtin(workgroup_id) group: vec3u, @builtin(local_invocatio
     let i = number(group) * 64u + lane;
     if (i >= params.total) { return; }
     let g = dy[0] * params.scale * derivative(a[params.a0 + i], b[params.b0 + i]);
-    da[params.stride + i] = select(vec4f(), g, used(i % params.part4, params.part));
+    da[params.da0 + i] = select(vec4f(), g, used(i % params.part4, params.part));
 }

@@ -18,8 +18,8 @@ struct Params {
     slope: f32,
 }
 
-const ACT: u32 = 0;
-const NOISE: bool = true;   // e is predicted noise
+const ACT: ActKind = ACT_NONE;
+const NOISE: bool = false;  // e is predicted noise
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> h: array<vec4f>;

@@ -67,7 +67,7 @@ func Names() []string {
 
 var (
 	importLine   = regexp.MustCompile(`(?m)^// import: (\w+)$`)
-	constantLine = regexp.MustCompile(`(?m)^(?:override|const) (\w+): (u32|i32|f32|bool) = [^;]+;`)
+	constantLine = regexp.MustCompile(`(?m)^(?:override|const) (\w+): (u32|i32|f32|bool|[A-Z]\w*) = [^;]+;`)
 	bindingDecl  = regexp.MustCompile(`@group\(0\) @binding\((\d+)\)\s+var<(uniform|storage, read|storage, read_write)> (\w+):`)
 	functionHead = regexp.MustCompile(`(?m)^(?:@compute[^{}]*?)?fn (\w+)\(`)
 	identifier   = regexp.MustCompile(`[A-Za-z_]\w*`)
@@ -119,13 +119,11 @@ func literal(kind string, value any) (string, error) {
 			return strconv.FormatBool(v), nil
 		}
 	case int:
-		switch kind {
-		case "u32":
-			if v >= 0 {
-				return strconv.Itoa(v) + "u", nil
-			}
-		case "i32":
+		switch {
+		case kind == "i32":
 			return strconv.Itoa(v), nil
+		case kind != "f32" && kind != "bool" && v >= 0: // u32, or an enumeration's alias of it
+			return strconv.Itoa(v) + "u", nil
 		}
 	case float64:
 		if kind == "f32" {

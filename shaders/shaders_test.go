@@ -31,7 +31,7 @@ func TestSpecialisation(t *testing.T) {
 	require.ErrorContains(t, err, "no_such")
 	code, err := Source("linear", Constants{"NORM": 2})
 	require.NoError(t, err)
-	require.Contains(t, code, "const NORM: u32 = 2u;")
+	require.Contains(t, code, "const NORM: Norm = 2u;")
 }
 
 // validator is a program that reads WGSL; absent ones are reported and skipped.

@@ -16,7 +16,7 @@ struct Params {
     factor: f32,
 }
 
-const LEARNED: bool = true;  // whether there is a time_mlp
+const LEARNED: bool = false;  // whether there is a time_mlp
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> w: array<f32>;

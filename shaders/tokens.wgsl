@@ -14,19 +14,21 @@
 // import: rows
 
 struct Params {
-    total: u32,     // mix: vec4 to write; mix_weights: images
+    total: u32,     // mix: vec4 to write
+    images: u32,    // mix_weights: N
     tokens: u32,    // L
     outputs: u32,   // M: tokens out, or hidden ones
     channels: u32,
     width: u32,     // of a stored row, in vec4
     x0: u32,        // in vec4
-    r0: u32,        // of residual or dy
+    r0: u32,        // of residual
+    dy0: u32,
     y0: u32,
     eps: f32,
     slope: f32,
 }
 
-const ACT: u32 = 0;
+const ACT: ActKind = ACT_NONE;
 const BIASED: bool = false;
 const RESIDUAL: bool = false;
 const TRANSPOSED: bool = false;
@@ -68,12 +70,12 @@ fn mix_weights(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_in
     let m = min(i / columns, params.outputs - 1u);
     let l = i % columns;
     var sum = 0.0;
-    for (var e = lane % 16u; e < params.total * params.width; e += 16u) {
+    for (var e = lane % 16u; e < params.images * params.width; e += 16u) {
         let image = e / params.width;
         let c = e % params.width;
         var v = vec4f(1.0);
         if (l < params.tokens) { v = x[params.x0 + (image * params.tokens + l) * params.width + c]; }
-        sum += dot(v, dy[params.r0 + (image * params.outputs + m) * params.width + c]);
+        sum += dot(v, dy[params.dy0 + (image * params.outputs + m) * params.width + c]);
     }
     sum = row_sum(sum, lane);
     if (lane % 16u != 0u || i >= params.outputs * columns) { return; }

@@ -18,20 +18,18 @@ func Columns(x *Tensor, at, channels int) *Tensor {
 
 // columns copies channels in parts that begin at a stored one.
 func (t *Tensor) columns(at, parts, channels int) *Tensor {
-	d := t.d
 	y := newLike(t, parts, withChannels(t, channels))
 	used := channels
 	if parts > 1 {
 		used = y.width() // the padding between parts is zero in x, too
 	}
-	kernel := d.kernel("shuffle", "unshuffle", nil)
 	return eachRows(y, func(_ band, y *Tensor, in []*Tensor) {
 		xv, x0 := in[0].view()
 		yv, y0 := y.view()
 		total := y.rows() * y.width()
-		d.run(call{
-			kernel: kernel,
-			params: []any{y.rows(), 1, used, t.width(), y.width(), 0, y.width(), total, 4*x0 + at, 4 * y0, 0, 0, 0},
+		shuffleShader.run(t.d, "unshuffle", none{}, shuffleParams{
+			Width: y.rows(), R: 1, Channels: used, Xs: t.width(), Ys: y.width(), Count: y.width(), Total: total, X0: 4*x0 + at, Y0: 4 * y0,
+		}, call{
 			views:  views(xv, xv, yv),
 			groups: spread(ceilDiv(total, 64)),
 		})

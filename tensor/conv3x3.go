@@ -3,13 +3,22 @@ package tensor
 import (
 	"fmt"
 
-	"hidiff/shaders"
 	"hidiff/wgpu"
 )
 
-// ConvStore says how a 3x3 convolution stores its result; the numbers are
-// those of conv3x3.wgsl.
-type ConvStore int
+var conv3x3Shader = newShader[conv3x3Params, conv3x3Constants]("conv3x3")
+
+type conv3x3Params struct {
+	Height, Width, OutRow, Rows, InRow, C4, X0, N, Y0, Ys, R0, Channels int
+	Act                                                                 actKind
+	Add                                                                 bool
+	Slope                                                               float32
+}
+
+type conv3x3Constants struct{ Store ConvStore }
+
+// ConvStore says how a 3x3 convolution stores its result.
+type ConvStore uint32
 
 // The ways to store.
 const (
@@ -76,7 +85,7 @@ func (l *Linear) Conv3x3Backward(x *Tensor, c Conv, dy *Tensor, wanted bool) (dx
 		dresidual = dy.Share()
 	}
 	ds := dy.Share()
-	if c.Act.Kind != 0 {
+	if c.Act.kind != actNone {
 		h := l.Conv3x3(x, Conv{Store: c.Store})
 		ds.Release()
 		ds = ActivateBackward(h, dy, c.Act)
@@ -112,18 +121,18 @@ func (l *Linear) convolve(x, y *Tensor, b band, c Conv) {
 	d := l.d
 	xv, x0 := x.view()
 	yv, y0 := y.view()
-	rv, r0, add := wgpu.Whole(l.epilogue.buffer), 0, 0
+	rv, r0 := wgpu.Whole(l.epilogue.buffer), 0
 	if c.Residual != nil {
 		rv, r0 = c.Residual.view()
-		add = 1
 	}
 	w := x.shape[2]
 	rows := b.images * (b.y1 - b.y0)
 	top, _ := b.halo(1)
 	first := b.image*b.height + b.y0
-	d.run(call{
-		kernel: d.kernel("conv3x3", "conv", shaders.Constants{"STORE": int(c.Store)}),
-		params: []any{b.height, w, first, rows, first - top, x.width() / 4, x0, l.n, 4 * y0, y.width(), 4 * r0, l.out, c.Act.Kind, add, c.Act.Slope},
+	conv3x3Shader.run(d, "conv", conv3x3Constants{c.Store}, conv3x3Params{
+		Height: b.height, Width: w, OutRow: first, Rows: rows, InRow: first - top, C4: x.width() / 4, X0: x0,
+		N: l.n, Y0: 4 * y0, Ys: y.width(), R0: 4 * r0, Channels: l.out, Act: c.Act.kind, Add: c.Residual != nil, Slope: c.Act.slope,
+	}, call{
 		views:  []wgpu.View{xv, {Buffer: l.panels.buffer, Size: l.weightBytes()}, wgpu.Whole(l.epilogue.buffer), rv, yv},
 		groups: [3]int{ceilDiv(rows*ceilDiv(w, 4), 64), l.panelCount(), 1},
 		work:   float64(rows*w) * float64(l.work()),

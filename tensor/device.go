@@ -1,16 +1,10 @@
 package tensor
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"maps"
-	"math"
-	"slices"
-	"strings"
 	"sync"
 
-	"hidiff/shaders"
 	"hidiff/wgpu"
 )
 
@@ -39,7 +33,7 @@ type Device struct {
 	MostBands int
 
 	mu      sync.Mutex
-	kernels map[[2]string][]compiled
+	kernels map[any]any // of a *shader[P, C], map[special[C]]*wgpu.Kernel
 }
 
 // Open opens the adapter that o names.
@@ -48,12 +42,12 @@ func Open(o wgpu.Options) (*Device, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Device{Device: d, kernels: map[[2]string][]compiled{}}, nil
+	return &Device{Device: d, kernels: map[any]any{}}, nil
 }
 
 // DryRun returns a device that only counts; see [wgpu.Device.DryRun].
 func (d *Device) DryRun(budget int64) *Device {
-	return &Device{Device: d.Device.DryRun(budget), kernels: map[[2]string][]compiled{}}
+	return &Device{Device: d.Device.DryRun(budget), kernels: map[any]any{}}
 }
 
 // ShapeError says that an operator was given shapes that do not fit.
@@ -95,78 +89,6 @@ func Abort(err error) { panic(gpuError{err}) }
 func IsOutOfMemory(err error) bool {
 	var memory *wgpu.MemoryError
 	return errors.As(err, &memory)
-}
-
-// compiled is a kernel and what it was specialised with.
-type compiled struct {
-	constants shaders.Constants
-	kernel    *wgpu.Kernel
-}
-
-// kernel returns the entry point of a shader, specialised and compiled. Every
-// dispatch asks, so finding one that is there formats nothing.
-func (d *Device) kernel(name, entry string, c shaders.Constants) *wgpu.Kernel {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	at := [2]string{name, entry}
-	for _, k := range d.kernels[at] {
-		if maps.Equal(k.constants, c) {
-			return k.kernel
-		}
-	}
-	var label strings.Builder
-	label.WriteString(name + "/" + entry)
-	for _, n := range slices.Sorted(maps.Keys(c)) {
-		fmt.Fprintf(&label, " %s=%v", n, c[n])
-	}
-	p, err := shaders.Load(name, entry, c)
-	if err != nil {
-		panic(err) // a bug in an operator, caught by its first test
-	}
-	spec := wgpu.KernelSpec{Label: label.String(), Code: p.Code, EntryPoint: p.EntryPoint}
-	for _, b := range p.Bindings[1:] {
-		spec.Bindings = append(spec.Bindings, []wgpu.Access{wgpu.Uniform, wgpu.Read, wgpu.ReadWrite}[b.Access])
-	}
-	k, err := d.Kernel(spec)
-	if err != nil {
-		panic(gpuError{err})
-	}
-	d.kernels[at] = append(d.kernels[at], compiled{maps.Clone(c), k})
-	return k
-}
-
-// call is one dispatch in the making.
-type call struct {
-	kernel *wgpu.Kernel
-	params []any // int, uint32 or float32, in the order of the shader's Params
-	views  []wgpu.View
-	groups [3]int
-	work   float64 // floating-point operations
-}
-
-func (d *Device) run(c call) {
-	if d.Before != nil {
-		d.Before()
-	}
-	p := make([]byte, 0, 4*len(c.params))
-	for _, v := range c.params {
-		switch v := v.(type) {
-		case int:
-			p = binary.LittleEndian.AppendUint32(p, uint32(v))
-		case float32:
-			p = binary.LittleEndian.AppendUint32(p, math.Float32bits(v))
-		default:
-			panic(fmt.Sprintf("tensor: parameter of type %T", v))
-		}
-	}
-	var bytes float64
-	for _, v := range c.views {
-		bytes += float64(v.Size)
-	}
-	d.Dispatch(wgpu.Dispatch{
-		Kernel: c.kernel, Params: p, Views: c.views, Work: c.work, Bytes: bytes,
-		Groups: [3]uint32{uint32(c.groups[0]), uint32(c.groups[1]), uint32(c.groups[2])},
-	})
 }
 
 func ceilDiv(a, b int) int { return (a + b - 1) / b }

@@ -7,6 +7,12 @@ import (
 	"hidiff/wgpu"
 )
 
+var dwconv3x3Shader = newShader[dwconv3x3Params, none]("dwconv3x3")
+
+type dwconv3x3Params struct {
+	Width, C4, Rows, InRows, Above, X0, Y0, Z0, Tiles, Step, Part, Padded, First, Count int
+}
+
 // Apply convolves each channel of images x [N, H, W, C] by itself, with zero
 // padding 1. PyTorch: F.conv2d(x, w, b, padding=1, groups=C).
 func (w *Depthwise) Apply(x *Tensor) *Tensor {
@@ -56,7 +62,7 @@ func (w *Depthwise) gateBackward(x, dy *Tensor, b band) (gated, du *Tensor) {
 // around it too; more are bound behind x and the taps.
 func (w *Depthwise) launch(entry string, taps, x *Tensor, b band, y0, z0 int, more ...wgpu.View) {
 	w.expect(x)
-	d, columns := x.d, x.shape[2]
+	columns := x.shape[2]
 	xv, x0 := x.view()
 	top, _ := b.halo(1)
 	each := b.y1 - b.y0
@@ -68,9 +74,9 @@ func (w *Depthwise) launch(entry string, taps, x *Tensor, b band, y0, z0 int, mo
 	// Rows fold into a second axis where one cannot hold all workgroups.
 	perRow := ceilDiv(columns, 4) * lanes
 	step := min(rows, max(1, 65535*64/perRow))
-	d.run(call{
-		kernel: d.kernel("dwconv3x3", entry, nil),
-		params: []any{columns, x.width() / 4, each, x.shape[1], top, x0, y0, z0, rows, step, 0, 0, 0, 0},
+	dwconv3x3Shader.run(x.d, entry, none{}, dwconv3x3Params{
+		Width: columns, C4: x.width() / 4, Rows: each, InRows: x.shape[1], Above: top, X0: x0, Y0: y0, Z0: z0, Tiles: rows, Step: step,
+	}, call{
 		views:  append(views(xv, taps.whole()), more...),
 		groups: [3]int{ceilDiv(perRow*step, 64), ceilDiv(rows, step), 1},
 		work:   18 * float64(rows*columns) * float64(x.width()),
@@ -108,9 +114,9 @@ func (w *Depthwise) backward(x, dy, dx *Tensor, b band) {
 	step := max(4, ceilDiv(tiles, ceilDiv(backWorkgroups, across)))
 	chunks := ceilDiv(tiles, step)
 	partials := New(d, chunks, 10, 4*c4)
-	d.run(call{
-		kernel: d.kernel("dwconv3x3", "back", nil),
-		params: []any{columns, c4, each, dy.shape[1], top, dy0, dx0, x0, tiles, step, 0, 0, 0, 0},
+	dwconv3x3Shader.run(d, "back", none{}, dwconv3x3Params{
+		Width: columns, C4: c4, Rows: each, InRows: dy.shape[1], Above: top, X0: dy0, Y0: dx0, Z0: x0, Tiles: tiles, Step: step,
+	}, call{
 		views:  views(dyv, w.transpose().whole(), xv, dxv, partials.whole()),
 		groups: [3]int{across, chunks, 1},
 		work:   36 * float64(x.rows()) * float64(x.width()),
@@ -120,9 +126,9 @@ func (w *Depthwise) backward(x, dy, dx *Tensor, b band) {
 			return
 		}
 		part := w.channels / w.parts
-		d.run(call{
-			kernel: d.kernel("dwconv3x3", "collect", nil),
-			params: []any{0, c4, 0, 0, 0, 0, 0, 0, chunks, 0, part, pad4(part), first, count},
+		dwconv3x3Shader.run(d, "collect", none{}, dwconv3x3Params{
+			C4: c4, Tiles: chunks, Part: part, Padded: pad4(part), First: first, Count: count,
+		}, call{
 			views:  views(partials.whole(), p.Grad.whole()),
 			groups: [3]int{across, count, 1},
 			work:   float64(chunks * count * 4 * c4),

@@ -1,10 +1,15 @@
 package tensor
 
-import (
-	"fmt"
+import "fmt"
 
-	"hidiff/shaders"
-)
+var gradientShader = newShader[gradientParams, gradientConstants]("gradient")
+
+type gradientParams struct {
+	Rows, Width, Lines, Splits, Chunks, N4, K4, A0, B0, Height, First, Above int
+	Count, Size, Sections, In0, Row, OutPart, OutPad, InPart, InPad, InAll   int
+}
+
+type gradientConstants struct{ Taps int }
 
 // accumulate adds to the gradients of s.Weight and s.Bias those of the rows of
 // a band: x is what the weight multiplies, LayerNorm and modulation applied,
@@ -92,9 +97,10 @@ func (r rowSums) products(a, b *Tensor, taps int) partialSums {
 	p := partialSums{New(d, r.runs*splits*a.width()*taps, b.width()), r.runs, splits}
 	av, a0 := a.view()
 	bv, b0 := b.view()
-	d.run(call{
-		kernel: d.kernel("gradient", entry, shaders.Constants{"TAPS": taps}),
-		params: []any{r.rows, r.width, lines, splits, r.runs * splits, n4, k4, a0, b0, r.height, r.first, r.above},
+	gradientShader.run(d, entry, gradientConstants{taps}, gradientParams{
+		Rows: r.rows, Width: r.width, Lines: lines, Splits: splits, Chunks: r.runs * splits, N4: n4, K4: k4, A0: a0, B0: b0,
+		Height: r.height, First: r.first, Above: r.above,
+	}, call{
 		views:  views(av, bv, p.whole()),
 		groups: spread(ceilDiv(r.runs*splits*tiles, each)),
 		work:   2 * float64(a.rows()) * float64(a.width()) * float64(taps*b.width()),
@@ -108,9 +114,9 @@ func (r rowSums) columns(a *Tensor) partialSums {
 	lines, splits := r.chunks(n4, 8192)
 	p := partialSums{NewParts(d, a.parts, r.runs*splits, a.Channels()), r.runs, splits}
 	av, a0 := a.view()
-	d.run(call{
-		kernel: d.kernel("gradient", "columns", nil),
-		params: []any{r.rows, r.width, lines, splits, r.runs * splits, n4, 0, a0},
+	gradientShader.run(d, "columns", gradientConstants{}, gradientParams{
+		Rows: r.rows, Width: r.width, Lines: lines, Splits: splits, Chunks: r.runs * splits, N4: n4, A0: a0,
+	}, call{
 		views:  views(av, p.whole()),
 		groups: spread(ceilDiv(r.runs*splits*n4, 64)),
 		work:   float64(a.rows()) * float64(a.width()),
@@ -128,7 +134,7 @@ func (p partialSums) total(parts int, shape ...int) *Tensor {
 		return p.Reshape(shape...)
 	}
 	y := NewParts(p.d, parts, shape...)
-	p.finish("total", 1, 1, p.runs*p.size(), y)
+	p.finish("total", 1, 1, y, gradientParams{Count: p.runs * p.size()})
 	return y
 }
 
@@ -138,15 +144,18 @@ func (p partialSums) total(parts int, shape ...int) *Tensor {
 func (p partialSums) add(g *Tensor, taps, out, inputs, in0, row int, dy, x *Tensor) {
 	each := dy.Channels() / dy.parts
 	if x == nil {
-		p.finish("add", 1, 1, out, g, in0, row, 1, 1, each, pad4(each), 1)
+		p.finish("add", 1, 1, g, gradientParams{Count: out, In0: in0, Row: row, OutPart: 1, OutPad: 1, InPart: each, InPad: pad4(each), InAll: 1})
 		return
 	}
 	in := x.Channels() / x.parts
-	p.finish("add", taps, out, inputs*taps, g, in0, row, each, pad4(each), in, pad4(in), x.width())
+	p.finish("add", taps, out, g, gradientParams{
+		Count: inputs * taps, In0: in0, Row: row, OutPart: each, OutPad: pad4(each), InPart: in, InPad: pad4(in), InAll: x.width(),
+	})
 }
 
-// finish runs the second step: rows times count sums.
-func (p partialSums) finish(entry string, taps, rows, count int, y *Tensor, more ...any) {
+// finish runs the second step: to.Count sums for each of rows.
+func (p partialSums) finish(entry string, taps, rows int, y *Tensor, to gradientParams) {
+	count := to.Count
 	sections := 1 // more where there are too few sums to keep a GPU busy
 	for sections < min(p.splits, 16) && rows*count*sections < 16384 {
 		sections *= 2
@@ -155,9 +164,8 @@ func (p partialSums) finish(entry string, taps, rows, count int, y *Tensor, more
 	if entry == "add" {
 		groups = [3]int{ceilDiv(count*sections, 64), rows, 1}
 	}
-	p.d.run(call{
-		kernel: p.d.kernel("gradient", entry, shaders.Constants{"TAPS": taps}),
-		params: append([]any{0, 0, 0, p.splits, 0, 0, 0, 0, 0, 0, 0, 0, count, p.size(), sections}, more...),
+	to.Splits, to.Size, to.Sections = p.splits, p.size(), sections
+	gradientShader.run(p.d, entry, gradientConstants{taps}, to, call{
 		views:  views(p.whole(), y.whole()),
 		groups: groups,
 		work:   float64(rows * count * p.splits),

@@ -4,9 +4,21 @@ import (
 	"fmt"
 	"slices"
 
-	"hidiff/shaders"
 	"hidiff/wgpu"
 )
+
+var himShader = newShader[himParams, himConstants]("him")
+
+type himParams struct {
+	Pixels, C4, Channels, Heads, C, Cp, Tokens, Images, Image, X0, Dy0, Y0, KvAt, KvRow int
+	Eps                                                                                 float32
+}
+
+type himConstants struct {
+	Norm              Norm
+	Tokens4, PerHead4 int
+	QBias, Beta       bool
+}
 
 // HIM is the hierarchical integration module, packed: cross-attention of an
 // image's pixels to the prior's tokens. Source: HI-Diff §3.2.
@@ -135,9 +147,8 @@ func (f *foldedHIM) optional(p *Parameter) wgpu.View {
 
 // run dispatches an entry point for the small matrices, of all images.
 func (f *foldedHIM) run(entry string, groups [3]int, all ...wgpu.View) {
-	f.x.d.run(call{
-		kernel: f.kernel(entry), params: f.params(0, 0, 0, 0, 0), views: all, groups: groups,
-		work: 4 * float64(f.kv.rows()) * float64(f.x.Channels()*f.x.Channels()),
+	himShader.run(f.x.d, entry, f.constants(), f.params(), call{
+		views: all, groups: groups, work: 4 * float64(f.kv.rows()) * float64(f.x.Channels()*f.x.Channels()),
 	})
 }
 
@@ -149,22 +160,25 @@ func (f *foldedHIM) eachPixel(entry string, b band, x, y *Tensor, dy0 int, more 
 	all := append(append(views(xv, f.scores.whole(), f.outs.whole()), more...), yv)
 	pixels := (b.y1 - b.y0) * x.shape[2]
 	groups := ceilDiv(pixels, 64)
-	x.d.run(call{
-		kernel: f.kernel(entry), params: f.params(pixels, b.image, x0, dy0, y0), views: all,
+	p := f.params()
+	p.Pixels, p.Image, p.X0, p.Dy0, p.Y0 = pixels, b.image, x0, dy0, y0
+	himShader.run(x.d, entry, f.constants(), p, call{
+		views:  all,
 		groups: [3]int{min(groups, 65535), ceilDiv(groups, 65535), b.images},
 		work:   float64(b.images*pixels) * float64(f.work()),
 	})
 }
 
-func (f *foldedHIM) kernel(entry string) *wgpu.Kernel {
-	return f.x.d.kernel("him", entry, shaders.Constants{
-		"TOKENS4": f.all / 4, "PER_HEAD4": f.all / f.Heads / 4, "NORM": int(f.Norm), "Q_BIAS": f.QBias != nil, "BETA": f.Beta != nil,
-	})
+func (f *foldedHIM) constants() himConstants {
+	return himConstants{f.Norm, f.all / 4, f.all / f.Heads / 4, f.QBias != nil, f.Beta != nil}
 }
 
-func (f *foldedHIM) params(pixels, image, x0, dy0, y0 int) []any {
+// params are those that all entry points need.
+func (f *foldedHIM) params() himParams {
 	dim := f.x.Channels()
 	c := dim / f.Heads
-	return []any{pixels, f.x.width() / 4, dim, f.Heads, c, pad4(c), f.kv.shape[1], f.x.shape[0], image, x0, dy0, y0,
-		f.at, f.kv.width(), float32(LayerNormEps)}
+	return himParams{
+		C4: f.x.width() / 4, Channels: dim, Heads: f.Heads, C: c, Cp: pad4(c), Tokens: f.kv.shape[1], Images: f.x.shape[0],
+		KvAt: f.at, KvRow: f.kv.width(), Eps: LayerNormEps,
+	}
 }

@@ -1,8 +1,32 @@
 package tensor
 
-import (
-	"hidiff/shaders"
-	"hidiff/wgpu"
+import "hidiff/wgpu"
+
+var layernormShader = newShader[layernormParams, layernormConstants]("layernorm")
+
+type layernormParams struct {
+	Rows, Channels, Width, X0, Y0    int
+	Eps                              float32
+	Each                             int
+	Images, Splits, Chunk, Dy0, Add0 int
+	Adds                             bool
+	Row, Row0, Scale0, Shift0        int
+}
+
+type layernormConstants struct {
+	Norm                          Norm
+	Shift, Gamma, Beta, Modulated bool
+	Gradient                      affineInput
+	Lanes                         int
+}
+
+// affineInput is what [LinearSpec.affineGradient] takes the gradient of.
+type affineInput uint32
+
+const (
+	affineGamma affineInput = iota
+	affineBeta
+	affineModulation
 )
 
 // LayerNorm normalises x [..., C] over its last axis; gamma and beta have C
@@ -21,25 +45,23 @@ func LayerNorm(x *Tensor, kind Norm, gamma, beta *Parameter) *Tensor {
 	return eachRows(newLike(x, 1, x.shape), func(_ band, y *Tensor, in []*Tensor) {
 		xv, x0 := in[0].view()
 		yv, y0 := y.view()
-		kernel, groups := x.d.normalizeRows(y, shaders.Constants{"NORM": int(kind)})
-		x.d.run(call{
-			kernel: kernel,
-			params: []any{y.rows(), c, y.width() / 4, x0, y0, float32(LayerNormEps)},
-			views:  views(xv, gamma.whole(), beta.whole(), yv),
-			groups: groups,
-			work:   8 * float64(y.Len()),
-		})
+		normalizeRows(y, layernormConstants{Norm: kind}, layernormParams{X0: x0, Y0: y0}, views(xv, gamma.whole(), beta.whole(), yv))
 	}, x)
 }
 
-// normalizeRows is the kernel that writes y, and its workgroups. Short rows
-// take an invocation each; sixteen share a long one. The number of rows must not
-// decide: sums differ, and bands may change nothing.
-func (d *Device) normalizeRows(y *Tensor, constants shaders.Constants) (*wgpu.Kernel, [3]int) {
+// normalizeRows writes y. Short rows take an invocation each; sixteen share a
+// long one. The number of rows must not decide: sums differ, and bands may change
+// nothing.
+func normalizeRows(y *Tensor, c layernormConstants, p layernormParams, views []wgpu.View) {
 	lanes := 16
 	if y.width() <= 4*lanes {
 		lanes = 1
 	}
-	constants["LANES"] = lanes
-	return d.kernel("layernorm", "normalize_rows", constants), spread(ceilDiv(y.rows(), 64/lanes))
+	c.Lanes = lanes
+	p.Rows, p.Channels, p.Width, p.Eps = y.rows(), y.Channels(), y.width()/4, LayerNormEps
+	layernormShader.run(y.d, "normalize_rows", c, p, call{
+		views:  views,
+		groups: spread(ceilDiv(y.rows(), 64/lanes)),
+		work:   8 * float64(y.Len()),
+	})
 }

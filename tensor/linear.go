@@ -3,22 +3,29 @@ package tensor
 import (
 	"fmt"
 
-	"hidiff/shaders"
 	"hidiff/wgpu"
 )
 
-// Activation is a pointwise non-linearity; the numbers are those of
-// activation.wgsl.
-type Activation struct {
-	Kind  int // 0 none, 1 GELU, 2 LeakyReLU
-	Slope float32
+var linearShader = newShader[linearParams, linearConstants]("linear")
+
+type linearParams struct {
+	Rows, K4, N4, K, X0, Xs, R0, Rs, Y0, Ys, W0, Ws, E0, Es, PerWindow int
+	Act, Post                                                          actKind
+	Add                                                                residualKind
+	Slope, Eps, Recip, Recipm1, Coef1, Coef2                           float32
 }
 
-// GELU is the exact (erf) GELU.
-var GELU = Activation{Kind: 1}
+type linearConstants struct{ Norm Norm }
 
-// LeakyReLU returns max(x, 0) + slope*min(x, 0).
-func LeakyReLU(slope float32) Activation { return Activation{Kind: 2, Slope: slope} }
+type residualKind uint32
+
+const (
+	residualNone residualKind = iota
+	residualAdded
+	residualInPlace
+	reverseNoise
+	reverseStart
+)
 
 // Fused says what a linear map or convolution does after the product:
 // Post(Act(product + bias) + Residual).
@@ -86,12 +93,12 @@ func (l *Linear) beforeActivation(x *Tensor, f Fused, dy *Tensor) (ds, dresidual
 		return f.Reverse.backward(h, f.Residual, dy, f.Act)
 	}
 	act, before := f.Act, Fused{}
-	if f.Post.Kind != 0 {
+	if f.Post.kind != actNone {
 		act, before.Residual = f.Post, f.Residual
 	}
 	ds = dy.Share()
-	if act.Kind != 0 {
-		expect(f.Act.Kind == 0 || f.Post.Kind == 0, "linear", "dy", "one activation at most", dy)
+	if act.kind != actNone {
+		expect(f.Act.kind == actNone || f.Post.kind == actNone, "linear", "dy", "one activation at most", dy)
 		h := l.Apply(x, before)
 		ds.Release()
 		ds = ActivateBackward(h, dy, act)
@@ -99,7 +106,7 @@ func (l *Linear) beforeActivation(x *Tensor, f Fused, dy *Tensor) (ds, dresidual
 	}
 	switch {
 	case f.Residual == nil:
-	case f.Post.Kind != 0:
+	case f.Post.kind != actNone:
 		dresidual = ds.Share()
 	default:
 		dresidual = dy.Share()
@@ -190,12 +197,12 @@ func (l *Linear) multiply(x, y *Tensor, f Fused, image int) {
 	}
 	xv, x0 := x.view()
 	yv, y0 := y.view()
-	residual, rv, r0, rs := 0, wgpu.Whole(l.epilogue.buffer), 0, 0
+	residual, rv, r0, rs := residualNone, wgpu.Whole(l.epilogue.buffer), 0, 0
 	if f.Residual != nil {
 		if f.Residual.mem == y.mem && f.Residual.offset == y.offset {
-			residual = 2
+			residual = residualInPlace
 		} else {
-			residual = 1
+			residual = residualAdded
 			rv, r0 = f.Residual.view()
 			rs = f.Residual.width() / 4
 		}
@@ -203,9 +210,9 @@ func (l *Linear) multiply(x, y *Tensor, f Fused, image int) {
 	var step Reverse
 	if f.Reverse != nil {
 		step = *f.Reverse
-		residual = 4
+		residual = reverseStart
 		if step.PredictsNoise {
-			residual = 3
+			residual = reverseNoise
 		}
 	}
 	panels := l.panelCount()
@@ -226,14 +233,12 @@ func (l *Linear) multiply(x, y *Tensor, f Fused, image int) {
 	case "tiled":
 		groups = [3]int{ceilDiv(rows, 128), ceilDiv(panels, 4), images}
 	}
-	d.run(call{
-		kernel: d.kernel("linear", variant, shaders.Constants{"NORM": int(l.norm)}),
-		params: []any{
-			rows, l.k / 4, l.n / 4, l.in, x0, x.width() / 4, r0, rs, y0, y.width() / 4,
-			image * panels * l.k * 4, stride * panels * l.k * 4, image * l.n / 2, stride * l.n / 2,
-			perWindow, f.Act.Kind, f.Post.Kind, residual, f.Act.Slope + f.Post.Slope, float32(LayerNormEps),
-			step.Recip, step.Recipm1, step.Coef1, step.Coef2,
-		},
+	linearShader.run(d, variant, linearConstants{l.norm}, linearParams{
+		Rows: rows, K4: l.k / 4, N4: l.n / 4, K: l.in, X0: x0, Xs: x.width() / 4, R0: r0, Rs: rs, Y0: y0, Ys: y.width() / 4,
+		W0: image * panels * l.k * 4, Ws: stride * panels * l.k * 4, E0: image * l.n / 2, Es: stride * l.n / 2, PerWindow: perWindow,
+		Act: f.Act.kind, Post: f.Post.kind, Add: residual, Slope: f.Act.slope + f.Post.slope, Eps: LayerNormEps,
+		Recip: step.Recip, Recipm1: step.Recipm1, Coef1: step.Coef1, Coef2: step.Coef2,
+	}, call{
 		views:  append(append([]wgpu.View{xv, wgpu.Whole(l.epilogue.buffer), rv}, weights...), yv),
 		groups: groups,
 		work:   float64(images*rows) * float64(l.work()),

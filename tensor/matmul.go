@@ -3,9 +3,13 @@ package tensor
 import (
 	"fmt"
 	"slices"
-
-	"hidiff/shaders"
 )
+
+var matmulShader = newShader[matmulParams, matmulConstants]("matmul")
+
+type matmulParams struct{ M, N, K, ARow, BRow, YRow, A0, B0, Y0, Batch int }
+
+type matmulConstants struct{ TA, TB bool }
 
 // MatMul multiplies matrices, the last two axes of a and b; the axes before
 // them must be equal. a is [..., M, K], or [..., K, M] if transposeA; b is
@@ -26,9 +30,9 @@ func MatMul(a, b *Tensor, transposeA, transposeB bool) *Tensor {
 	y := New(d, append(lead, m, n)...)
 	av, a0 := a.view()
 	bv, b0 := b.view()
-	d.run(call{
-		kernel: d.kernel("matmul", "matmul", shaders.Constants{"TA": transposeA, "TB": transposeB}),
-		params: []any{m, n, k, a.width(), b.width(), y.width(), 4 * a0, 4 * b0, 0, batch},
+	matmulShader.run(d, "matmul", matmulConstants{transposeA, transposeB}, matmulParams{
+		M: m, N: n, K: k, ARow: a.width(), BRow: b.width(), YRow: y.width(), A0: 4 * a0, B0: 4 * b0, Batch: batch,
+	}, call{
 		views:  views(av, bv, y.whole()),
 		groups: spread(batch * ceilDiv(m, 64) * ceilDiv(n, 64)),
 		work:   2 * float64(batch) * float64(m) * float64(n) * float64(k),
@@ -43,9 +47,9 @@ func Transpose(x *Tensor) *Tensor {
 	batch := x.rows() / m
 	y := New(x.d, append(lead, n, m)...)
 	xv, x0 := x.view()
-	x.d.run(call{
-		kernel: x.d.kernel("matmul", "transpose", nil),
-		params: []any{m, n, 0, x.width(), 0, y.width(), 4 * x0, 0, 0, batch},
+	matmulShader.run(x.d, "transpose", matmulConstants{}, matmulParams{
+		M: m, N: n, ARow: x.width(), YRow: y.width(), A0: 4 * x0, Batch: batch,
+	}, call{
 		views:  views(xv, y.whole()),
 		groups: spread(batch * ceilDiv(m, 32) * ceilDiv(n, 32)),
 	})

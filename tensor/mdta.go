@@ -1,9 +1,14 @@
 package tensor
 
-import (
-	"hidiff/shaders"
-	"hidiff/wgpu"
-)
+import "hidiff/wgpu"
+
+var mdtaShader = newShader[mdtaParams, mdtaConstants]("mdta")
+
+type mdtaParams struct {
+	Heads, C, C4, Slots, Pixels, X0, Y0, Image, Images, Height, Width, OutRow, InRow, Block4, Chunk, FirstSlot int
+}
+
+type mdtaConstants struct{ Bias, Values bool }
 
 // Attention is multi-dconv head transposed attention (MDTA), packed: LayerNorm,
 // qkv 1x1, depthwise 3x3, attention among the channels of each head over all
@@ -98,9 +103,10 @@ func (a *Attention) correlate(x, v *Tensor, bands []band) (partials, qkv *Tensor
 		pixels, chunks := (b.y1-b.y0)*w, ceilDiv((b.y1-b.y0)*across, chunk)
 		top, _ := b.halo(1)
 		row := b.image*h + b.y0
-		d.run(call{
-			kernel: d.kernel("mdta", "gram", nil),
-			params: []any{a.Heads, c, c4, slots, pixels, q0, v0, 0, 0, h, w, row, row - top, block4, chunk, first + b.image*a.Heads*slots},
+		mdtaShader.run(d, "gram", mdtaConstants{}, mdtaParams{
+			Heads: a.Heads, C: c, C4: c4, Slots: slots, Pixels: pixels, X0: q0, Y0: v0, Height: h, Width: w,
+			OutRow: row, InRow: row - top, Block4: block4, Chunk: chunk, FirstSlot: first + b.image*a.Heads*slots,
+		}, call{
 			views:  views(qv, a.Depth.taps.whole(), vv, partials.whole()),
 			groups: [3]int{chunks, a.Heads * blocks * blocks, b.images},
 			work:   float64(b.images*pixels) * float64(a.gramWork()),
@@ -140,9 +146,7 @@ func (a *Attention) attend(partials *Tensor) (m *Linear, sums, attn *Tensor) {
 	if a.OutBias != nil {
 		bias = a.OutBias
 	}
-	d.run(call{
-		kernel: d.kernel("mdta", "attend", shaders.Constants{"BIAS": a.OutBias != nil}),
-		params: []any{a.Heads, c, c4, slots, 0, 0, 0, 0, n},
+	mdtaShader.run(d, "attend", mdtaConstants{Bias: a.OutBias != nil}, mdtaParams{Heads: a.Heads, C: c, C4: c4, Slots: slots, Images: n}, call{
 		views: views(a.Temperature.whole(), a.Out.whole(), partials.whole(), bias.whole(), sums.whole(), attn.whole(),
 			wgpu.Whole(m.panels.buffer), wgpu.Whole(m.epilogue.buffer)),
 		groups: [3]int{copies, n * a.Heads, 1},

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"slices"
 
-	"hidiff/shaders"
 	"hidiff/wgpu"
 )
 
@@ -82,16 +81,12 @@ func (a *Attention) differentiate(m *Linear, sums, attn, dyv *Tensor) (maps, dia
 	maps = New(d, n, a.Heads, 8*c4+pad4(dim), 4*c4)
 	diagonals = New(d, n, a.Heads, 2, 4*c4)
 	dproject, dtemperature := a.Out.gradient(d, dim*dim), New(d, n, a.Heads)
-	d.run(call{
-		kernel: d.kernel("mdta", "products_back", nil),
-		params: []any{a.Heads, c, c4, 0, 0, 0, 0, 0, n},
+	mdtaShader.run(d, "products_back", mdtaConstants{}, mdtaParams{Heads: a.Heads, C: c, C4: c4, Images: n}, call{
 		views:  views(dyv.whole(), a.Out.whole(), attn.whole(), wgpu.Whole(m.panels.buffer), maps.whole(), dproject.whole()),
 		groups: [3]int{ceilDiv((c4+pad4(dim)/4)*c4, 64), n * a.Heads, 1},
 		work:   4 * float64(n*dim) * float64(dim*c),
 	})
-	d.run(call{
-		kernel: d.kernel("mdta", "attend_back", nil),
-		params: []any{a.Heads, c, c4},
+	mdtaShader.run(d, "attend_back", mdtaConstants{}, mdtaParams{Heads: a.Heads, C: c, C4: c4}, call{
 		views:  views(a.Temperature.whole(), sums.whole(), attn.whole(), maps.whole(), dtemperature.whole(), diagonals.whole()),
 		groups: [3]int{n * a.Heads, 1, 1},
 		work:   20 * float64(n*a.Heads*4*c4) * float64(4*c4),
@@ -116,9 +111,9 @@ func (a *Attention) applyBack(qkv, dy, maps, diagonals *Tensor, b band) *Tensor 
 		xv, x0 := x.view()
 		groups := spread(ceilDiv(ceilDiv(pixels, 8)*a.Heads*ceilDiv(c4, 2), 64))
 		groups[2] = kinds * b.images
-		d.run(call{
-			kernel: d.kernel("mdta", "apply_back", shaders.Constants{"VALUES": values}),
-			params: []any{a.Heads, c, c4, 0, pixels, x0, 0, b.image},
+		mdtaShader.run(d, "apply_back", mdtaConstants{Values: values}, mdtaParams{
+			Heads: a.Heads, C: c, C4: c4, Pixels: pixels, X0: x0, Image: b.image,
+		}, call{
 			views:  views(maps.whole(), diagonals.whole(), xv, du.whole()),
 			groups: groups,
 			work:   2 * float64(b.images*pixels) * float64(a.Heads*4*c4) * float64(kinds*depth),

@@ -1,10 +1,17 @@
 package tensor
 
-import (
-	"math"
+import "math"
 
-	"hidiff/shaders"
-)
+var optimizerShader = newShader[optimizerParams, optimizerConstants]("optimizer")
+
+type optimizerParams struct {
+	Total, P0, G0, M0, V0                                  int
+	Stop                                                   bool
+	Limit, Decay, Shrink                                   float32
+	Beta1, Rest1, Beta2, Rest2, Step, Root, Eps, Iteration float32
+}
+
+type optimizerConstants struct{ Clipped bool }
 
 // AdamOptions are the hyper-parameters of one step of Adam or AdamW.
 type AdamOptions struct {
@@ -39,11 +46,11 @@ func AdamStep(p, g, m, v *Tensor, o AdamOptions) {
 	step := o.LR / (1 - math.Pow(o.Beta1, float64(o.Step)))
 	root := 1 / math.Sqrt(1-math.Pow(o.Beta2, float64(o.Step)))
 	total := int(p.bytes() / 16)
-	d.run(call{
-		kernel: d.kernel("optimizer", "adam", shaders.Constants{"CLIPPED": o.Clip != nil}),
-		params: []any{total, p0, g0, m0, v0, float32(0), float32(decay), float32(shrink),
-			float32(o.Beta1), float32(1 - o.Beta1), float32(o.Beta2), float32(1 - o.Beta2),
-			float32(step), float32(root), float32(o.Eps)},
+	optimizerShader.run(d, "adam", optimizerConstants{Clipped: o.Clip != nil}, optimizerParams{
+		Total: total, P0: p0, G0: g0, M0: m0, V0: v0, Decay: float32(decay), Shrink: float32(shrink),
+		Beta1: float32(o.Beta1), Rest1: float32(1 - o.Beta1), Beta2: float32(o.Beta2), Rest2: float32(1 - o.Beta2),
+		Step: float32(step), Root: float32(root), Eps: float32(o.Eps),
+	}, call{
 		views:  views(gv, coefficient, pv, mv, vv),
 		groups: spread(ceilDiv(total, 64)),
 		work:   16 * float64(p.Len()),
@@ -58,10 +65,7 @@ func EMA(average, p *Tensor, decay float64) {
 	pv, p0 := p.view()
 	av, a0 := average.view()
 	total := int(p.bytes() / 16)
-	zero := float32(0)
-	d.run(call{
-		kernel: d.kernel("optimizer", "ema", nil),
-		params: []any{total, a0, p0, 0, 0, zero, zero, zero, zero, float32(1 - decay), zero, zero, zero, zero, zero},
+	optimizerShader.run(d, "ema", optimizerConstants{}, optimizerParams{Total: total, P0: a0, G0: p0, Rest1: float32(1 - decay)}, call{
 		views:  views(pv, av),
 		groups: spread(ceilDiv(total, 64)),
 		work:   3 * float64(p.Len()),
@@ -70,7 +74,7 @@ func EMA(average, p *Tensor, decay float64) {
 
 // GradNorm returns the Euclidean norm of the flat gradient g, shape [1].
 func GradNorm(g *Tensor) *Tensor {
-	return reduce(g, g, reduction{op: 4, scale: 1, root: true})
+	return reduce(g, g, reduction{op: square, scale: 1, root: true})
 }
 
 // ClipCoefficient returns min(1, limit/(norm + 1e-6)), shape [1], for a norm
@@ -84,15 +88,9 @@ func ClipCoefficient(norm *Tensor, limit float32, skipped *Tensor, iteration int
 	expect(skipped.Len() == 2, "clip_grad_norm", "skipped", "[2]", skipped)
 	d := norm.d
 	c := New(d, 1)
-	zero := float32(0)
-	limit = min(limit, math.MaxFloat32)
-	sticky := 0
-	if stop {
-		sticky = 1
-	}
-	d.run(call{
-		kernel: d.kernel("optimizer", "clip_coefficient", nil),
-		params: []any{sticky, 0, 0, 0, 0, limit, zero, zero, zero, zero, zero, zero, float32(iteration), zero, zero},
+	optimizerShader.run(d, "clip_coefficient", optimizerConstants{}, optimizerParams{
+		Stop: stop, Limit: min(limit, math.MaxFloat32), Iteration: float32(iteration),
+	}, call{
 		views:  views(norm.whole(), c.whole(), skipped.whole()),
 		groups: [3]int{1, 1, 1},
 	})

@@ -3,13 +3,19 @@ package tensor
 import (
 	"fmt"
 
-	"hidiff/shaders"
 	"hidiff/wgpu"
 )
 
-// Norm is a kind of LayerNorm over the channels; the numbers are those of
-// linear.wgsl.
-type Norm int
+var packShader = newShader[packParams, packConstants]("pack")
+
+type packParams struct {
+	Outputs, Inputs, In0, Row, OutPart, OutPad, InPart, InPad, N, K, Shuffle, Taps, Scale0, Shift0, Ms, First, NAll int
+}
+
+type packConstants struct{ Gamma, Beta, Modulated, Biased, Transposed bool }
+
+// Norm is a kind of LayerNorm over the channels.
+type Norm uint32
 
 // The kinds of LayerNorm.
 const (
@@ -185,13 +191,13 @@ func (l *Linear) pack(s LinearSpec, first int) {
 	if s.Modulation != nil {
 		modulation, modulationRow = s.Modulation.whole(), s.Modulation.width()
 	}
-	l.d.run(call{
-		kernel: l.d.kernel("pack", "pack", shaders.Constants{
-			"GAMMA": s.Gamma != nil, "BETA": s.Beta != nil, "MODULATED": s.Modulation != nil, "BIASED": s.Bias != nil,
-			"TRANSPOSED": s.transposed,
-		}),
-		params: []any{s.Out, s.In, s.From, row, s.Out / own.outParts, pad4(s.Out / own.outParts), s.In / own.inParts, pad4(s.In / own.inParts),
-			own.n, l.k, l.shuffle * l.shuffle, s.taps(), s.ScaleAt, s.ShiftAt, modulationRow, first, l.n},
+	packShader.run(l.d, "pack", packConstants{
+		Gamma: s.Gamma != nil, Beta: s.Beta != nil, Modulated: s.Modulation != nil, Biased: s.Bias != nil, Transposed: s.transposed,
+	}, packParams{
+		Outputs: s.Out, Inputs: s.In, In0: s.From, Row: row, OutPart: s.Out / own.outParts, OutPad: pad4(s.Out / own.outParts),
+		InPart: s.In / own.inParts, InPad: pad4(s.In / own.inParts), N: own.n, K: l.k, Shuffle: l.shuffle * l.shuffle, Taps: s.taps(),
+		Scale0: s.ScaleAt, Shift0: s.ShiftAt, Ms: modulationRow, First: first, NAll: l.n,
+	}, call{
 		views: []wgpu.View{s.Weight.whole(), optional(s.Bias), optional(s.Gamma), optional(s.Beta), modulation,
 			wgpu.Whole(l.panels.buffer), wgpu.Whole(l.epilogue.buffer)},
 		groups: [3]int{ceilDiv(ceilDiv(own.n, 16)*16, 64), l.images, 1},
@@ -280,10 +286,10 @@ func (w *Depthwise) pack(taps *Tensor, bias *Parameter, turned bool) {
 	if bias != nil {
 		b = bias
 	}
-	d, n, each := taps.d, taps.width(), w.channels/w.parts
-	d.run(call{
-		kernel: d.kernel("pack", "depthwise", shaders.Constants{"BIASED": bias != nil, "TRANSPOSED": turned}),
-		params: []any{w.channels, 0, 0, 0, each, pad4(each), 0, 0, n, 0, 0, 0, 0, 0, 0, 0, 0},
+	n, each := taps.width(), w.channels/w.parts
+	packShader.run(taps.d, "depthwise", packConstants{Biased: bias != nil, Transposed: turned}, packParams{
+		Outputs: w.channels, OutPart: each, OutPad: pad4(each), N: n,
+	}, call{
 		views:  []wgpu.View{w.weight.whole(), b.whole(), taps.whole()},
 		groups: [3]int{ceilDiv(n, 64), 1, 1},
 	})

@@ -10,6 +10,13 @@ import (
 	"hidiff/wgpu"
 )
 
+var photoShader = newShader[photoParams, none]("photo")
+
+type photoParams struct {
+	Rows, Width, Padded, Channels, Height, X0, Y0 int
+	Max                                           float32
+}
+
 // ErrNonFinite says that a picture holds a NaN or an infinity, which no pixel
 // can show.
 var ErrNonFinite = errors.New("the picture holds values that are not finite: the weights or the GPU driver are broken")
@@ -28,7 +35,6 @@ func FromPixels(d *Device, pix []uint16, white uint16, width, height, channels, 
 		panic(&ShapeError{"from_pixels", "pix", fmt.Sprintf("%d samples", height*row), []int{len(pix)}})
 	}
 	y := newWhole(d, 1, 1, paddedHeight, paddedWidth, 3)
-	kernel := d.kernel("photo", "from_pixels", nil)
 	eachBand(y, bandCost{widths: []int{y.width()}}, func(b band) {
 		rows := b.y1 - b.y0
 		packed := alloc(d, "pixels", int64(2*rows*row+2))
@@ -41,9 +47,9 @@ func FromPixels(d *Device, pix []uint16, white uint16, width, height, channels, 
 		}
 		ys := y.target(b)
 		yv, y0 := ys.view()
-		d.run(call{
-			kernel: kernel,
-			params: []any{rows, width, paddedWidth, channels, 0, 0, y0, float32(white)},
+		photoShader.run(d, "from_pixels", none{}, photoParams{
+			Rows: rows, Width: width, Padded: paddedWidth, Channels: channels, Y0: y0, Max: float32(white),
+		}, call{
 			views:  views(wgpu.Whole(packed.buffer), yv),
 			groups: spread(ceilDiv(rows*paddedWidth, 64)),
 		})
@@ -67,7 +73,6 @@ func (t *Tensor) Pixels(ctx context.Context, white uint16, width, height, channe
 	broken := alloc(d, "broken", 4)
 	defer broken.buffer.Release()
 	d.Clear(broken.buffer, 0, 4)
-	kernel := d.kernel("photo", "to_pixels", nil)
 	eachBand(t, bandCost{widths: []int{t.width()}}, func(b band) {
 		rows := min(b.y1, height) - b.y0
 		if rows <= 0 || err != nil {
@@ -78,9 +83,9 @@ func (t *Tensor) Pixels(ctx context.Context, white uint16, width, height, channe
 		defer packed.buffer.Release()
 		xs := t.rowsOf(b, 0)
 		xv, x0 := xs.view()
-		d.run(call{
-			kernel: kernel,
-			params: []any{rows, width, t.shape[2], channels, 0, x0, 0, float32(white)},
+		photoShader.run(d, "to_pixels", none{}, photoParams{
+			Rows: rows, Width: width, Padded: t.shape[2], Channels: channels, X0: x0, Max: float32(white),
+		}, call{
 			views:  views(xv, wgpu.Whole(packed.buffer), wgpu.Whole(broken.buffer)),
 			groups: spread(ceilDiv(words, 64)),
 		})
@@ -105,7 +110,7 @@ func (t *Tensor) Pixels(ctx context.Context, white uint16, width, height, channe
 func ReflectPad(x *Tensor, right, bottom int) *Tensor {
 	expect(len(x.shape) == 4 && right >= 0 && bottom >= 0, "reflect_pad", "x", "[N, H, W, C], and no negative padding", x)
 	n, h, w := x.geometry()
-	return reflect("reflect_pad", x, NewParts(x.d, x.parts, n, h+bottom, w+right, x.Channels()), h, w, right, bottom)
+	return reflectPad("reflect_pad", x, NewParts(x.d, x.parts, n, h+bottom, w+right, x.Channels()), h, w, right, bottom)
 }
 
 // ReflectPadBackward returns the gradient of x for y = ReflectPad(x, right,
@@ -114,18 +119,17 @@ func ReflectPadBackward(dy *Tensor, right, bottom int) *Tensor {
 	n, h, w := dy.geometry()
 	expect(len(dy.shape) == 4 && right < w && bottom < h, "reflect_pad", "dy", "[N, H, W, C] with padding", dy)
 	h, w = h-bottom, w-right
-	return reflect("reflect_pad_gradient", dy, NewParts(dy.d, dy.parts, n, h, w, dy.Channels()), h, w, right, bottom)
+	return reflectPad("reflect_pad_gradient", dy, NewParts(dy.d, dy.parts, n, h, w, dy.Channels()), h, w, right, bottom)
 }
 
-func reflect(entry string, x, y *Tensor, h, w, right, bottom int) *Tensor {
-	kernel := x.d.kernel("photo", entry, nil)
+func reflectPad(entry string, x, y *Tensor, h, w, right, bottom int) *Tensor {
 	for i := range x.shape[0] {
 		xi, yi := x.Image(i), y.Image(i)
 		xv, x0 := xi.view()
 		yv, y0 := yi.view()
-		x.d.run(call{
-			kernel: kernel,
-			params: []any{h + bottom, w, w + right, x.width() / 4, h, x0, y0, float32(0)},
+		photoShader.run(x.d, entry, none{}, photoParams{
+			Rows: h + bottom, Width: w, Padded: w + right, Channels: x.width() / 4, Height: h, X0: x0, Y0: y0,
+		}, call{
 			views:  views(xv, yv),
 			groups: spread(ceilDiv(int(yi.bytes()/16), 64)),
 		})

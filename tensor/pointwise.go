@@ -3,45 +3,58 @@ package tensor
 import (
 	"fmt"
 	"slices"
+)
 
-	"hidiff/shaders"
+var pointwiseShader = newShader[pointwiseParams, pointwiseConstants]("pointwise")
+
+type pointwiseParams struct {
+	Total, Width, Part, Part4, Rows, Stride, A0, B0, Y0, S0 int
+	Lo, Hi, Slope                                           float32
+}
+
+type pointwiseConstants struct {
+	Op  pointwiseOp
+	Act actKind
+}
+
+type pointwiseOp uint32
+
+const (
+	opAdd pointwiseOp = iota
+	opMul
+	opClamp
+	opActivate
+	opGate
+	opClampGradient
+	opActivateGradient
+	opBlend
 )
 
 // Add returns a + b, of equal shapes. PyTorch: torch.add.
 func Add(a, b *Tensor) *Tensor {
-	return pointwise("add", a, b, pointwiseCall{op: 0})
+	return pointwise("add", a, b, pointwiseCall{op: opAdd})
 }
 
 // Mul returns the elementwise product of a and b, of equal shapes.
 // PyTorch: torch.mul.
 func Mul(a, b *Tensor) *Tensor {
-	return pointwise("mul", a, b, pointwiseCall{op: 1})
+	return pointwise("mul", a, b, pointwiseCall{op: opMul})
 }
 
 // Blend returns ka*a + kb*b, of equal shapes.
 func Blend(a, b *Tensor, ka, kb float32) *Tensor {
-	return pointwise("blend", a, b, pointwiseCall{op: 7, lo: ka, hi: kb})
+	return pointwise("blend", a, b, pointwiseCall{op: opBlend, lo: ka, hi: kb})
 }
 
 // Clamp returns x with values below lo raised to it and values above hi lowered
 // to it; a NaN stays one. PyTorch: torch.clamp.
 func Clamp(x *Tensor, lo, hi float32) *Tensor {
-	return pointwise("clamp", x, x, pointwiseCall{op: 2, lo: lo, hi: hi})
-}
-
-// Activate returns act(x). PyTorch: F.gelu, F.leaky_relu.
-func Activate(x *Tensor, act Activation) *Tensor {
-	return pointwise("activate", x, x, pointwiseCall{op: 3, act: act})
+	return pointwise("clamp", x, x, pointwiseCall{op: opClamp, lo: lo, hi: hi})
 }
 
 // ClampBackward returns the gradient of x for y = Clamp(x, lo, hi) under dy.
 func ClampBackward(x, dy *Tensor, lo, hi float32) *Tensor {
-	return pointwise("clamp", x, dy, pointwiseCall{op: 5, lo: lo, hi: hi})
-}
-
-// ActivateBackward returns the gradient of x for y = Activate(x, act) under dy.
-func ActivateBackward(x, dy *Tensor, act Activation) *Tensor {
-	return pointwise("activate", x, dy, pointwiseCall{op: 6, act: act})
+	return pointwise("clamp", x, dy, pointwiseCall{op: opClampGradient, lo: lo, hi: hi})
 }
 
 // Accumulate returns a + b, of equal shapes, and consumes both: where a shares
@@ -54,16 +67,12 @@ func Accumulate(a, b *Tensor) *Tensor {
 		return y
 	}
 	expect(slices.Equal(a.shape, b.shape) && a.parts == b.parts, "accumulate", "b", fmt.Sprintf("%v in %d parts", a.shape, a.parts), b)
-	kernel := a.d.kernel("pointwise", "accumulate", nil)
-	zero := float32(0)
 	eachBand(a, bandCost{widths: []int{a.width()}}, func(band band) {
 		ab, bb := a.rowsOf(band, 0), b.rowsOf(band, 0)
 		av, a0 := ab.view()
 		bv, b0 := bb.view()
 		total := ab.rows() * ab.width() / 4
-		a.d.run(call{
-			kernel: kernel,
-			params: []any{total, 0, 0, 0, 0, 0, b0, 0, a0, 0, zero, zero, zero},
+		pointwiseShader.run(a.d, "accumulate", pointwiseConstants{}, pointwiseParams{Total: total, A0: b0, Y0: a0}, call{
 			views:  views(bv, av),
 			groups: spread(ceilDiv(total, 64)),
 			work:   float64(4 * total),
@@ -81,7 +90,7 @@ func GELUGate(x *Tensor) *Tensor {
 	expect(x.parts == 2, "gelu_gate", "x", "a last axis in two parts", x)
 	y := newLike(x, 1, withChannels(x, x.Channels()/2))
 	return eachRows(y, func(_ band, y *Tensor, in []*Tensor) {
-		in[0].launchPointwise(in[0], y, pointwiseCall{op: 4, second: y.width() / 4})
+		in[0].launchPointwise(in[0], y, pointwiseCall{op: opGate, second: y.width() / 4})
 	}, x)
 }
 
@@ -94,10 +103,10 @@ func GELUGateBackward(x, dy *Tensor) *Tensor {
 		xv, x0 := in[0].view()
 		dyv, dy0 := in[1].view()
 		dxv, dx0 := dx.view()
-		total, zero := dx.rows()*width, float32(0)
-		d.run(call{
-			kernel: d.kernel("pointwise", "gate_gradient", nil),
-			params: []any{total, width, 0, 0, 0, 0, x0, dy0, dx0, 0, zero, zero, zero},
+		total := dx.rows() * width
+		pointwiseShader.run(d, "gate_gradient", pointwiseConstants{}, pointwiseParams{
+			Total: total, Width: width, A0: x0, B0: dy0, Y0: dx0,
+		}, call{
 			views:  views(xv, dyv, dxv),
 			groups: spread(ceilDiv(total, 64)),
 			work:   40 * float64(total),
@@ -119,10 +128,9 @@ func ScaleShift(x, k, s *Tensor) *Tensor {
 		xv, x0 := in[0].view()
 		yv, y0 := y.view()
 		total := y.rows() * width
-		d.run(call{
-			kernel: d.kernel("pointwise", "scale_shift", nil),
-			params: []any{total, width, 0, 0, y.rows() / y.shape[0], width, x0, k0 + b.image*width, y0, s0 + b.image*width,
-				float32(0), float32(0), float32(0)},
+		pointwiseShader.run(d, "scale_shift", pointwiseConstants{}, pointwiseParams{
+			Total: total, Width: width, Rows: y.rows() / y.shape[0], A0: x0, B0: k0 + b.image*width, Y0: y0, S0: s0 + b.image*width,
+		}, call{
 			views:  views(xv, kv, sv, yv),
 			groups: spread(ceilDiv(total, 64)),
 			work:   8 * float64(total),
@@ -145,7 +153,7 @@ func ScaleShiftBackward(x, k, dy *Tensor) (dx, dk, ds *Tensor) {
 
 // pointwiseCall is an operator of pointwise.wgsl.
 type pointwiseCall struct {
-	op     int
+	op     pointwiseOp
 	act    Activation
 	lo, hi float32
 	second int // where b starts in its row, in vec4
@@ -164,9 +172,10 @@ func (t *Tensor) launchPointwise(b, y *Tensor, c pointwiseCall) {
 	bv, b0 := b.view()
 	yv, y0 := y.view()
 	total := y.rows() * width
-	d.run(call{
-		kernel: d.kernel("pointwise", "pointwise", shaders.Constants{"OP": c.op, "ACT": c.act.Kind}),
-		params: []any{total, width, y.Channels() / y.parts, width / y.parts, 0, t.width() / 4, a0, b0 + c.second, y0, 0, c.lo, c.hi, c.act.Slope},
+	pointwiseShader.run(d, "pointwise", pointwiseConstants{c.op, c.act.kind}, pointwiseParams{
+		Total: total, Width: width, Part: y.Channels() / y.parts, Part4: width / y.parts, Stride: t.width() / 4,
+		A0: a0, B0: b0 + c.second, Y0: y0, Lo: c.lo, Hi: c.hi, Slope: c.act.slope,
+	}, call{
 		views:  views(av, bv, yv),
 		groups: spread(ceilDiv(total, 64)),
 		work:   8 * float64(total),

@@ -1,5 +1,9 @@
 package tensor
 
+var poolShader = newShader[poolParams, none]("pool")
+
+type poolParams struct{ Rows, Width, Out, Channels, Images, X0, Y0, First, Total int }
+
 // AdaptiveAvgPool averages images x [N, H, W, C] over out×out windows and
 // returns [N, out, out, C]. Window i of an axis of size S covers floor(i·S/out)
 // to ceil((i+1)·S/out)−1; windows overlap where out does not divide S.
@@ -9,7 +13,6 @@ func AdaptiveAvgPool(x *Tensor, out int) *Tensor {
 	d, c4 := x.d, x.width()/4
 	n, h, w := x.geometry()
 	sums := NewParts(d, x.parts, n, h, out, x.Channels())
-	across, down := d.kernel("pool", "across", nil), d.kernel("pool", "down", nil)
 	// A row of x lies within as many columns of sums.
 	cost := bandCost{widths: []int{sums.width(), ceilDiv(w, out) * x.width()}}
 	eachBand(sums, cost, func(b band) {
@@ -17,9 +20,7 @@ func AdaptiveAvgPool(x *Tensor, out int) *Tensor {
 		xv, x0 := xb.view()
 		sv, s0 := sb.view()
 		rows := b.images * (b.y1 - b.y0)
-		d.run(call{
-			kernel: across,
-			params: []any{rows, w, out, c4, 0, x0, s0, 0, 0},
+		poolShader.run(d, "across", none{}, poolParams{Rows: rows, Width: w, Out: out, Channels: c4, X0: x0, Y0: s0}, call{
 			views:  views(xv, sv),
 			groups: spread(ceilDiv(rows*out*c4, 64)),
 			work:   float64(xb.Len()),
@@ -28,9 +29,7 @@ func AdaptiveAvgPool(x *Tensor, out int) *Tensor {
 		sums.commit(b, sb)
 	})
 	y := NewParts(d, x.parts, n, out, out, x.Channels())
-	d.run(call{
-		kernel: down,
-		params: []any{h, w, out, c4, n, 0, 0, 0, 0},
+	poolShader.run(d, "down", none{}, poolParams{Rows: h, Width: w, Out: out, Channels: c4, Images: n}, call{
 		views:  views(sums.whole(), y.whole()),
 		groups: spread(ceilDiv(n*out*out*c4, 64)),
 		work:   float64(sums.Len()),
@@ -45,15 +44,14 @@ func AdaptiveAvgPoolBackward(dy *Tensor, h, w int) *Tensor {
 	expect(len(dy.shape) == 4 && dy.shape[1] == dy.shape[2], "adaptive_avg_pool", "dy", "[N, out, out, C]", dy)
 	d, n, out := dy.d, dy.shape[0], dy.shape[1]
 	dx := newWhole(d, dy.parts, n, h, w, dy.Channels())
-	kernel := d.kernel("pool", "backward", nil)
 	gv, g0 := dy.view()
 	eachBand(dx, bandCost{widths: []int{dx.width()}}, func(b band) {
 		xb := dx.target(b)
 		xv, x0 := xb.view()
 		total := xb.rows() * xb.width() / 4
-		d.run(call{
-			kernel: kernel,
-			params: []any{h, w, out, dx.width() / 4, n, g0, x0, b.image*h + b.y0, total},
+		poolShader.run(d, "backward", none{}, poolParams{
+			Rows: h, Width: w, Out: out, Channels: dx.width() / 4, Images: n, X0: g0, Y0: x0, First: b.image*h + b.y0, Total: total,
+		}, call{
 			views:  views(gv, xv),
 			groups: spread(ceilDiv(total, 64)),
 			work:   float64(4 * total),

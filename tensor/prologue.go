@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"slices"
 
-	"hidiff/shaders"
 	"hidiff/wgpu"
 )
 
@@ -16,18 +15,11 @@ func (s LinearSpec) prologue(x *Tensor, image int) *Tensor {
 		return x.Share()
 	}
 	s.expectPrologue(x, image)
-	d, c := x.d, x.width()/4
-	y := New(d, x.shape...)
+	y := New(x.d, x.shape...)
 	scale, shift, sets := s.affine(x, image)
 	xv, x0 := x.view()
-	kernel, groups := d.normalizeRows(y, shaders.Constants{"NORM": int(s.Norm), "SHIFT": s.Beta != nil || s.Modulation != nil})
-	d.run(call{
-		kernel: kernel,
-		params: []any{x.rows(), s.In, c, x0, 0, float32(LayerNormEps), x.rows() / sets},
-		views:  views(xv, scale.whole(), shift.whole(), y.whole()),
-		groups: groups,
-		work:   8 * float64(x.Len()),
-	})
+	normalizeRows(y, layernormConstants{Norm: s.Norm, Shift: s.Beta != nil || s.Modulation != nil},
+		layernormParams{X0: x0, Each: x.rows() / sets}, views(xv, scale.whole(), shift.whole(), y.whole()))
 	scale.Release()
 	shift.Release()
 	return y
@@ -87,15 +79,15 @@ func (s LinearSpec) differentiate(x, dn, add, dmodulation, dx *Tensor, image int
 	p, chunk := normSums(x, sets)
 	xv, x0 := x.view()
 	gv, g0 := dn.view()
-	av, a0, adds := gv, 0, 0
+	av, a0 := gv, 0
 	if add != nil {
 		av, a0 = add.view()
-		adds = 1
 	}
 	yv, y0 := dx.view()
-	d.run(call{
-		kernel: d.kernel("layernorm", "normalize_gradient", shaders.Constants{"NORM": int(s.Norm)}),
-		params: []any{x.rows(), s.In, c, x0, y0, float32(LayerNormEps), x.rows() / sets, sets, p.splits, chunk, g0, a0, adds},
+	layernormShader.run(d, "normalize_gradient", layernormConstants{Norm: s.Norm}, layernormParams{
+		Rows: x.rows(), Channels: s.In, Width: c, X0: x0, Y0: y0, Eps: LayerNormEps, Each: x.rows() / sets,
+		Images: sets, Splits: p.splits, Chunk: chunk, Dy0: g0, Add0: a0, Adds: add != nil,
+	}, call{
 		views:  views(xv, scale.whole(), gv, av, yv, p.whole()),
 		groups: spread(sets * p.splits),
 		work:   20 * float64(x.Len()),
@@ -104,14 +96,14 @@ func (s LinearSpec) differentiate(x, dn, add, dmodulation, dx *Tensor, image int
 	shift.Release()
 	sums := p.total(1, sets, 2, s.In)
 	if s.Gamma != nil && s.Gamma.Grad != nil {
-		s.affineGradient(sums, s.Gamma.Grad, 0, image)
+		s.affineGradient(sums, s.Gamma.Grad, affineGamma, image)
 	}
 	if s.Beta != nil && s.Beta.Grad != nil {
-		s.affineGradient(sums, s.Beta.Grad, 1, image)
+		s.affineGradient(sums, s.Beta.Grad, affineBeta, image)
 	}
 	if s.Modulation != nil && dmodulation != nil {
 		expect(slices.Equal(dmodulation.shape, s.Modulation.shape) && dmodulation.parts == s.Modulation.parts, "layernorm", "dmodulation", fmt.Sprint(s.Modulation.shape), dmodulation)
-		s.affineGradient(sums, dmodulation, 2, image)
+		s.affineGradient(sums, dmodulation, affineModulation, image)
 	}
 	sums.Release()
 }
@@ -142,28 +134,23 @@ func (s LinearSpec) affine(x *Tensor, image int) (scale, shift *Tensor, sets int
 	scale, shift = New(d, sets, s.In), New(d, sets, s.In)
 	xv, _ := x.view()
 	constants, sources, params := s.sources(xv, x.width()/4, image)
-	d.run(call{
-		kernel: d.kernel("layernorm", "affine", constants),
-		params: params,
+	layernormShader.run(d, "affine", constants, params, call{
 		views:  append(sources, scale.whole(), shift.whole()),
 		groups: [3]int{ceilDiv(x.width(), 64), sets, 1},
 	})
 	return scale, shift, sets
 }
 
-// affineGradient adds to the gradient of what affine took: 0 gamma, 1 beta, 2
-// the modulation. sums is [sets, 2, In].
-func (s LinearSpec) affineGradient(sums, gradient *Tensor, which, image int) {
-	d, sets, y := sums.d, sums.shape[0], 1
-	if which == 2 {
+// affineGradient adds to the gradient of what affine took. sums is [sets, 2, In].
+func (s LinearSpec) affineGradient(sums, gradient *Tensor, which affineInput, image int) {
+	sets, y := sums.shape[0], 1
+	if which == affineModulation {
 		y = sets
 	}
 	constants, sources, params := s.sources(sums.whole(), sums.width()/4, image)
-	constants["GRADIENT"] = which
-	params[7] = sets
-	d.run(call{
-		kernel: d.kernel("layernorm", "affine_gradient", constants),
-		params: params,
+	constants.Gradient = which
+	params.Images = sets
+	layernormShader.run(sums.d, "affine_gradient", constants, params, call{
 		views:  append(sources, sums.whole(), gradient.whole()),
 		groups: [3]int{ceilDiv(s.In, 64), y, 1},
 	})
@@ -171,7 +158,7 @@ func (s LinearSpec) affineGradient(sums, gradient *Tensor, which, image int) {
 
 // sources are modulation, gamma and beta for layernorm.wgsl, with what says
 // which of them there are; spare is bound instead of those there are not.
-func (s LinearSpec) sources(spare wgpu.View, width, image int) (shaders.Constants, []wgpu.View, []any) {
+func (s LinearSpec) sources(spare wgpu.View, width, image int) (layernormConstants, []wgpu.View, layernormParams) {
 	modulation, gamma, beta, row := spare, spare, spare, 0
 	if s.Modulation != nil {
 		modulation, row = s.Modulation.whole(), s.Modulation.width()
@@ -182,7 +169,7 @@ func (s LinearSpec) sources(spare wgpu.View, width, image int) (shaders.Constant
 	if s.Beta != nil {
 		beta = s.Beta.whole()
 	}
-	return shaders.Constants{"GAMMA": s.Gamma != nil, "BETA": s.Beta != nil, "MODULATED": s.Modulation != nil},
+	return layernormConstants{Gamma: s.Gamma != nil, Beta: s.Beta != nil, Modulated: s.Modulation != nil},
 		views(modulation, gamma, beta),
-		[]any{0, s.In, width, 0, 0, float32(LayerNormEps), 0, 0, 0, 0, 0, 0, 0, row, image * row, s.ScaleAt, s.ShiftAt}
+		layernormParams{Channels: s.In, Width: width, Row: row, Row0: image * row, Scale0: s.ScaleAt, Shift0: s.ShiftAt}
 }

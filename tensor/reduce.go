@@ -3,13 +3,23 @@ package tensor
 import (
 	"fmt"
 	"slices"
-
-	"hidiff/shaders"
 )
+
+var reduceShader = newShader[reduceParams, reduceConstants]("reduce")
+
+type reduceParams struct {
+	Total, Part, Part4, Stride, A0, B0, Da0 int
+	Eps, Scale                              float32
+}
+
+type reduceConstants struct {
+	Op   LossType
+	Root bool
+}
 
 // MeanBackward returns the gradient of x for y = Mean(x) under dy, shape [1].
 func MeanBackward(x, dy *Tensor) *Tensor {
-	return reduceBackward(x, x, dy, reduction{op: 0, scale: 1 / float64(x.Len())})
+	return reduceBackward(x, x, dy, reduction{scale: 1 / float64(x.Len())})
 }
 
 // Reduction says how a loss becomes one number.
@@ -23,17 +33,19 @@ const (
 
 // Mean returns the mean of all elements of x, shape [1]. PyTorch: torch.mean.
 func Mean(x *Tensor) *Tensor {
-	return reduce(x, x, reduction{op: 0, scale: 1 / float64(x.Len())})
+	return reduce(x, x, reduction{scale: 1 / float64(x.Len())})
 }
 
-// LossType is a loss's formula; the numbers are those of reduce.wgsl.
-type LossType int
+// LossType is a loss's formula.
+type LossType uint32
 
-// The losses; BasicSR's names.
+// The losses, with BasicSR's names, and what else is summed.
 const (
-	L1Loss          LossType = iota + 1 // |a − b|; PyTorch: F.l1_loss
-	MSELoss                             // (a − b)²; PyTorch: F.mse_loss
-	CharbonnierLoss                     // √((a − b)² + Eps); BasicSR: CharbonnierLoss
+	identity        LossType = iota // a
+	L1Loss                          // |a − b|; PyTorch: F.l1_loss
+	MSELoss                         // (a − b)²; PyTorch: F.mse_loss
+	CharbonnierLoss                 // √((a − b)² + Eps); BasicSR: CharbonnierLoss
+	square                          // a²
 )
 
 // Loss compares tensors of equal shapes.
@@ -62,7 +74,7 @@ func (l Loss) check(a, b *Tensor) {
 }
 
 func (l Loss) reduction(a *Tensor) reduction {
-	c := reduction{op: int(l.Type), eps: l.Eps, scale: l.Weight}
+	c := reduction{op: l.Type, eps: l.Eps, scale: l.Weight}
 	if l.Reduction == MeanOf {
 		c.scale /= float64(a.Len())
 	}
@@ -71,7 +83,7 @@ func (l Loss) reduction(a *Tensor) reduction {
 
 // reduction is an operator of reduce.wgsl.
 type reduction struct {
-	op         int
+	op         LossType
 	eps, scale float64
 	root       bool
 }
@@ -84,17 +96,15 @@ func reduce(a, b *Tensor, c reduction) *Tensor {
 	total := a.rows() * a.width() / 4
 	groups := min(ceilDiv(total, 1024), 1024)
 	partial := New(d, groups)
-	d.run(call{
-		kernel: d.kernel("reduce", "part", shaders.Constants{"OP": c.op}),
-		params: []any{total, a.Channels() / a.parts, a.width() / a.parts / 4, 256 * groups, a0, b0, float32(c.eps), float32(0)},
+	reduceShader.run(d, "part", reduceConstants{Op: c.op}, reduceParams{
+		Total: total, Part: a.Channels() / a.parts, Part4: a.width() / a.parts / 4, Stride: 256 * groups, A0: a0, B0: b0, Eps: float32(c.eps),
+	}, call{
 		views:  views(av, bv, partial.whole()),
 		groups: [3]int{groups, 1, 1},
 		work:   4 * float64(a.Len()),
 	})
 	y := New(d, 1)
-	d.run(call{
-		kernel: d.kernel("reduce", "total", shaders.Constants{"ROOT": c.root}),
-		params: []any{groups, 0, 0, 0, 0, 0, float32(0), float32(c.scale)},
+	reduceShader.run(d, "total", reduceConstants{Root: c.root}, reduceParams{Total: groups, Scale: float32(c.scale)}, call{
 		views:  views(partial.whole(), y.whole()),
 		groups: [3]int{1, 1, 1},
 	})
@@ -105,15 +115,15 @@ func reduce(a, b *Tensor, c reduction) *Tensor {
 // reduceBackward spreads dy over a.
 func reduceBackward(a, b, dy *Tensor, c reduction) *Tensor {
 	expect(dy.Len() == 1, "reduce", "dy", "[1]", dy)
-	kernel := a.d.kernel("reduce", "spread_gradient", shaders.Constants{"OP": c.op})
 	return eachRows(newLike(a, a.parts, a.shape), func(_ band, da *Tensor, in []*Tensor) {
 		av, a0 := in[0].view()
 		bv, b0 := in[len(in)-1].view()
 		dv, d0 := da.view()
 		total := da.rows() * da.width() / 4
-		a.d.run(call{
-			kernel: kernel,
-			params: []any{total, a.Channels() / a.parts, a.width() / a.parts / 4, d0, a0, b0, float32(c.eps), float32(c.scale)},
+		reduceShader.run(a.d, "spread_gradient", reduceConstants{Op: c.op}, reduceParams{
+			Total: total, Part: a.Channels() / a.parts, Part4: a.width() / a.parts / 4, A0: a0, B0: b0, Da0: d0,
+			Eps: float32(c.eps), Scale: float32(c.scale),
+		}, call{
 			views:  views(av, bv, dy.whole(), dv),
 			groups: spread(ceilDiv(total, 64)),
 			work:   4 * float64(da.Len()),

@@ -1,6 +1,16 @@
 package tensor
 
-import "hidiff/shaders"
+var reverseShader = newShader[reverseParams, reverseConstants]("reverse")
+
+type reverseParams struct {
+	Total, H0, X0, Dy0                  int
+	Recip, Recipm1, Coef1, Coef2, Slope float32
+}
+
+type reverseConstants struct {
+	Act   actKind
+	Noise bool
+}
 
 // Reverse is a reverse diffusion step, without added noise, fused behind the
 // denoiser's last layer: from the sample x and the layer's output e,
@@ -21,9 +31,9 @@ func (r Reverse) backward(h, x, dy *Tensor, act Activation) (dh, dx *Tensor) {
 	xv, x0 := x.view()
 	gv, g0 := dy.view()
 	total := h.rows() * h.width() / 4
-	d.run(call{
-		kernel: d.kernel("reverse", "reverse_gradient", shaders.Constants{"ACT": act.Kind, "NOISE": r.PredictsNoise}),
-		params: []any{total, h0, x0, g0, r.Recip, r.Recipm1, r.Coef1, r.Coef2, act.Slope},
+	reverseShader.run(d, "reverse_gradient", reverseConstants{act.kind, r.PredictsNoise}, reverseParams{
+		Total: total, H0: h0, X0: x0, Dy0: g0, Recip: r.Recip, Recipm1: r.Recipm1, Coef1: r.Coef1, Coef2: r.Coef2, Slope: act.slope,
+	}, call{
 		views:  views(hv, xv, gv, dh.whole(), dx.whole()),
 		groups: spread(ceilDiv(total, 64)),
 		work:   40 * float64(total),

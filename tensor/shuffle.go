@@ -2,6 +2,12 @@ package tensor
 
 import "fmt"
 
+var shuffleShader = newShader[shuffleParams, none]("shuffle")
+
+type shuffleParams struct {
+	Width, R, Channels, Xs, Ys, At, Count, Total, X0, Y0, Second, Ss, S0 int
+}
+
 // PixelShuffle moves channels into space: images x [N, H, W, C·r²] become
 // [N, H·r, W·r, C], channel c·r² + i·r + j going to row i and column j of the
 // pixel's square. PyTorch: F.pixel_shuffle.
@@ -11,16 +17,15 @@ func PixelShuffle(x *Tensor, r int) *Tensor {
 	n, h, w := x.geometry()
 	c := x.Channels() / (r * r)
 	y := newWhole(x.d, 1, n, h*r, w*r, c)
-	kernel := x.d.kernel("shuffle", "shuffle", nil)
 	eachBand(x, bandCost{widths: []int{x.width(), r * r * y.width()}}, func(b band) {
 		yb := b.scaled(h*r, h)
 		xs, ys := x.rowsOf(b, 0), y.target(yb)
 		xv, x0 := xs.view()
 		yv, y0 := ys.view()
 		total := ys.rows() * ys.width()
-		x.d.run(call{
-			kernel: kernel,
-			params: []any{w, r, c, x.width(), y.width(), 0, 0, total, 4 * x0, 4 * y0, 0, 0, 0},
+		shuffleShader.run(x.d, "shuffle", none{}, shuffleParams{
+			Width: w, R: r, Channels: c, Xs: x.width(), Ys: y.width(), Total: total, X0: 4 * x0, Y0: 4 * y0,
+		}, call{
 			views:  views(xv, yv),
 			groups: spread(ceilDiv(total, 64)),
 		})
@@ -67,7 +72,6 @@ func unshuffle(r int, xs []*Tensor) *Tensor {
 	}
 	y := newLike(xs[0], 1, shape)
 	cost.widths = append(cost.widths, y.width())
-	kernel := d.kernel("shuffle", "unshuffle", nil)
 	_, h, w := y.geometry()
 	eachBand(y, cost, func(b band) {
 		xb, ys := b.scaled(h*r, h), y.target(b)
@@ -87,9 +91,10 @@ func unshuffle(r int, xs []*Tensor) *Tensor {
 			xv, x0 := first.view()
 			sv, s0 := second.view()
 			total := ys.rows() * count
-			d.run(call{
-				kernel: kernel,
-				params: []any{w, r, first.Channels(), first.width(), y.width(), at, count, total, 4 * x0, 4 * y0, channels, second.width(), 4 * s0},
+			shuffleShader.run(d, "unshuffle", none{}, shuffleParams{
+				Width: w, R: r, Channels: first.Channels(), Xs: first.width(), Ys: y.width(), At: at, Count: count, Total: total,
+				X0: 4 * x0, Y0: 4 * y0, Second: channels, Ss: second.width(), S0: 4 * s0,
+			}, call{
 				views:  views(xv, sv, yv),
 				groups: spread(ceilDiv(total, 64)),
 			})

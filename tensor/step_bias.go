@@ -3,9 +3,17 @@ package tensor
 import (
 	"fmt"
 
-	"hidiff/shaders"
 	"hidiff/wgpu"
 )
+
+var stepBiasShader = newShader[stepBiasParams, stepBiasConstants]("step_bias")
+
+type stepBiasParams struct {
+	Outputs, Row, Begin, Columns, Steps, Stride int
+	First, Factor                               float32
+}
+
+type stepBiasConstants struct{ Learned bool }
 
 // StepBias is what the time adds to the denoiser's first layer, as a bias for
 // each of the sampler's steps: at step t,
@@ -77,9 +85,10 @@ func (b *StepBias) run(entry string, rest ...wgpu.View) {
 	if entry == "step_bias" {
 		groups = ceilDiv(b.Out, 64)
 	}
-	d.run(call{
-		kernel: d.kernel("step_bias", entry, shaders.Constants{"LEARNED": b.TimeMLP != nil}),
-		params: []any{b.Out, b.Row, b.From, b.Columns, len(b.steps), slot(d, b.Out), b.First, b.Factor},
+	stepBiasShader.run(d, entry, stepBiasConstants{Learned: b.TimeMLP != nil}, stepBiasParams{
+		Outputs: b.Out, Row: b.Row, Begin: b.From, Columns: b.Columns, Steps: len(b.steps), Stride: slot(d, b.Out),
+		First: b.First, Factor: b.Factor,
+	}, call{
 		views:  append([]wgpu.View{b.Weight.whole(), time}, rest...),
 		groups: [3]int{groups, 1, 1},
 	})

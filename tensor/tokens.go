@@ -4,9 +4,21 @@ import (
 	"fmt"
 	"slices"
 
-	"hidiff/shaders"
 	"hidiff/wgpu"
 )
+
+var tokensShader = newShader[tokensParams, tokensConstants]("tokens")
+
+type tokensParams struct {
+	Total, Images, Tokens, Outputs, Channels, Width, X0, R0, Dy0, Y0 int
+	Eps, Slope                                                       float32
+}
+
+type tokensConstants struct {
+	Act                          actKind
+	Biased, Residual, Transposed bool
+	Tokens                       int
+}
 
 // TokenMix is a Linear over the tokens of x [N, L, C]: it returns [N, M, C],
 // act(Σ_l w[m,l]·x[n,l,c] + b[m]) + residual. w has M·L values, b M or is nil,
@@ -25,7 +37,7 @@ func TokenMixBackward(x *Tensor, w, b *Parameter, act Activation, dy *Tensor) *T
 	d, l := x.d, x.shape[1]
 	expect(len(dy.shape) == 3 && dy.rows()*l == x.shape[0]*w.Len() && dy.Channels() == x.Channels(), "token_mix", "dy", "y's shape", dy)
 	dz := dy.Share() // of what is activated
-	if act.Kind != 0 {
+	if act.kind != actNone {
 		z := TokenMix(x, w, b, Activation{}, nil)
 		dz.Release()
 		dz = ActivateBackward(z, dy, act)
@@ -35,9 +47,9 @@ func TokenMixBackward(x *Tensor, w, b *Parameter, act Activation, dy *Tensor) *T
 	xv, x0 := x.view()
 	zv, z0 := dz.view()
 	dw, db := w.gradient(d, m*l), b.gradient(d, m)
-	d.run(call{
-		kernel: d.kernel("tokens", "mix_weights", nil),
-		params: []any{x.shape[0], l, m, x.Channels(), x.width() / 4, x0, z0, 0, float32(0), float32(0)},
+	tokensShader.run(d, "mix_weights", tokensConstants{}, tokensParams{
+		Images: x.shape[0], Tokens: l, Outputs: m, Channels: x.Channels(), Width: x.width() / 4, X0: x0, Dy0: z0,
+	}, call{
 		views:  views(xv, zv, dw.whole(), db.whole()),
 		groups: spread(ceilDiv(m*(l+1), 4)),
 		work:   2 * float64(m) * float64(x.Len()),
@@ -64,11 +76,11 @@ func mixTokens(x *Tensor, w, b *Parameter, m int, act Activation, residual *Tens
 		rv, r0 = residual.view()
 	}
 	total := y.rows() * y.width() / 4
-	d.run(call{
-		kernel: d.kernel("tokens", "mix_tokens", shaders.Constants{
-			"ACT": act.Kind, "BIASED": b != nil, "RESIDUAL": residual != nil, "TRANSPOSED": transposed,
-		}),
-		params: []any{total, l, m, c, x.width() / 4, x0, r0, 0, float32(0), act.Slope},
+	tokensShader.run(d, "mix_tokens", tokensConstants{
+		Act: act.kind, Biased: b != nil, Residual: residual != nil, Transposed: transposed,
+	}, tokensParams{
+		Total: total, Tokens: l, Outputs: m, Channels: c, Width: x.width() / 4, X0: x0, R0: r0, Slope: act.slope,
+	}, call{
 		views:  views(xv, w.whole(), bias.whole(), rv, y.whole()),
 		groups: spread(ceilDiv(total, 64)),
 		work:   2 * float64(l) * float64(y.Len()),
@@ -101,9 +113,9 @@ func PatchMixer(x *Tensor, gamma, beta, w1, b1, w2, b2 *Parameter) *Tensor {
 		all = append(all, p.value.whole())
 	}
 	y := New(d, x.shape...)
-	d.run(call{
-		kernel: d.kernel("tokens", "mixer", shaders.Constants{"TOKENS": l}),
-		params: []any{0, l, m, c, x.width() / 4, x0, 0, 0, float32(LayerNormEps), float32(0)},
+	tokensShader.run(d, "mixer", tokensConstants{Tokens: l}, tokensParams{
+		Tokens: l, Outputs: m, Channels: c, Width: x.width() / 4, X0: x0, Eps: LayerNormEps,
+	}, call{
 		views:  append(all, y.whole()),
 		groups: [3]int{ceilDiv(x.width()/4, 64), n, 1},
 		work:   4 * float64(m) * float64(x.Len()),

@@ -23,10 +23,10 @@ func refTokenMix(x, w, b *ref.Array) *ref.Array { return swapped(ref.Linear(swap
 
 func TestTokenMixBackward(t *testing.T) {
 	d := openDevice(t)
-	acts := map[int]func(*ref.Array) *ref.Array{
-		0: func(x *ref.Array) *ref.Array { return x },
-		1: ref.GELU,
-		2: func(x *ref.Array) *ref.Array { return ref.LeakyReLU(x, 0.1) },
+	acts := map[actKind]func(*ref.Array) *ref.Array{
+		actNone:  func(x *ref.Array) *ref.Array { return x },
+		actGELU:  ref.GELU,
+		actLeaky: func(x *ref.Array) *ref.Array { return ref.LeakyReLU(x, 0.1) },
 	}
 	for _, c := range []struct {
 		n, l, m, c int
@@ -49,7 +49,7 @@ func TestTokenMixBackward(t *testing.T) {
 			}
 			g := randomArray("g", c.n, c.m, c.c)
 			want := numericGradients(func(in ref.Params) *ref.Array {
-				return acts[c.act.Kind](refTokenMix(in["x"], in["w"], in["b"]))
+				return acts[c.act.kind](refTokenMix(in["x"], in["w"], in["b"]))
 			}, in, g, names...)
 			x, w, b, dy := imageOf(d, in["x"]), trainable(d, in["w"]), trainable(d, in["b"]), imageOf(d, g)
 			poisoned(d, x, dy)
