@@ -34,6 +34,7 @@ type Device struct {
 
 	mu      sync.Mutex
 	kernels map[any]any // of a *shader[P, C], map[special[C]]*wgpu.Kernel
+	block   []byte      // the parameters of the dispatch being issued
 }
 
 // Open opens the adapter that o names.

@@ -87,14 +87,15 @@ func (s *shader[P, C]) run(d *Device, entry string, c C, params P, to call) {
 	if d.Before != nil {
 		d.Before()
 	}
-	var block [256]byte // as much as wgpu takes
-	packed := s.pack(block[:0], unsafe.Pointer(&params))
 	var bytes float64
 	for _, v := range to.views {
 		bytes += float64(v.Size)
 	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.block = s.pack(d.block[:0], unsafe.Pointer(&params))
 	d.Dispatch(wgpu.Dispatch{
-		Kernel: s.kernel(d, entry, c), Params: packed, Views: to.views, Work: to.work, Bytes: bytes,
+		Kernel: s.kernel(d, entry, c), Params: d.block, Views: to.views, Work: to.work, Bytes: bytes,
 		Groups: [3]uint32{uint32(to.groups[0]), uint32(to.groups[1]), uint32(to.groups[2])},
 	})
 }
@@ -130,10 +131,8 @@ type special[C comparable] struct {
 }
 
 // kernel returns an entry point, specialised and compiled. Every dispatch asks,
-// so finding one that is there formats and allocates nothing.
+// so finding one that is there formats and allocates nothing. The caller holds mu.
 func (s *shader[P, C]) kernel(d *Device, entry string, c C) *wgpu.Kernel {
-	d.mu.Lock()
-	defer d.mu.Unlock()
 	all, _ := d.kernels[s].(map[special[C]]*wgpu.Kernel)
 	if k, ok := all[special[C]{entry, c}]; ok {
 		return k
