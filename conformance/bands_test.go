@@ -30,17 +30,16 @@ const bandTolerance = 2e-6
 
 // inBands runs f whole, then in the modes given, and compares; exact demands the same bits.
 // Operators without temporaries are cut only where images live in host memory.
-func inBands(t *testing.T, d *tensor.Device, modes []bandMode, exact, temporaries bool, f func() map[string]Tensor) {
+func inBands(t *testing.T, d *tensor.Device, modes []bandMode, exact, temporaries bool, f func(d *tensor.Device) map[string]Tensor) {
 	t.Helper()
-	d.Scratch, d.Offload, d.MostBands = 0, false, 0
-	want := f()
-	require.Equal(t, 1, d.MostBands)
-	defer func() { d.Scratch, d.Offload = 0, false }()
+	whole := d.With(tensor.Execution{})
+	want := f(whole)
+	require.Equal(t, 1, whole.MostBands())
 	for _, m := range modes {
-		d.Scratch, d.Offload, d.MostBands = m.scratch, m.offload, 0
-		got := f()
+		d := d.With(tensor.Execution{Scratch: m.scratch, Offload: m.offload})
+		got := f(d)
 		if temporaries || m.offload {
-			require.Greater(t, d.MostBands, 4, m.name)
+			require.Greater(t, d.MostBands(), 4, m.name)
 		}
 		for name, w := range want {
 			g := got[name]
@@ -110,7 +109,7 @@ func TestBandsChangeNothing(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			in := opCase{shapes: c.shapes}.inputs(c.name)
-			inBands(t, d, append(someRows, singleRows...), c.exact, c.temporaries, func() map[string]Tensor {
+			inBands(t, d, append(someRows, singleRows...), c.exact, c.temporaries, func(d *tensor.Device) map[string]Tensor {
 				y, err := Operator{Name: c.name, run: c.run}.Run(t.Context(), d, in, c.attrs)
 				require.NoError(t, err)
 				return map[string]Tensor{"out": y}
@@ -129,7 +128,7 @@ func TestNetworkInBands(t *testing.T) {
 			defer n.Release()
 			random := func(name string, shape ...int) Tensor { return Tensor{shape, Uniform(name, elementsOf(shape))} }
 			lq, gt, noise := random("lq", 1, 3, 64, 48), random("gt", 1, 3, 64, 48), random("noise", 1, 16, 32)
-			inBands(t, d, someRows, false, true, func() map[string]Tensor {
+			inBands(t, d, someRows, false, true, func(d *tensor.Device) map[string]Tensor {
 				out := map[string]Tensor{}
 				for what, x := range stages(d, n, lq, gt, noise) {
 					out[what], err = download(t.Context(), x)
@@ -145,7 +144,7 @@ func TestNetworkInBands(t *testing.T) {
 func TestLinearVariants(t *testing.T) {
 	d := openDevice(t)
 	for _, variant := range []string{"tiled", "direct", "windowed", "few"} {
-		d.Variant = variant
+		d := d.With(tensor.Execution{Variant: variant})
 		for _, name := range []string{"conv1x1", "linear", "feedforward", "mdta"} {
 			t.Run(fmt.Sprint(variant, " ", name), func(t *testing.T) {
 				o, ok := LookupOperator(name)

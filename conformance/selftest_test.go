@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"testing"
 
+	"hidiff/tensor"
+
 	"github.com/stretchr/testify/require"
 )
 
@@ -26,13 +28,13 @@ func TestSelfTest(t *testing.T) {
 func TestSelfTestSurvivesPanics(t *testing.T) {
 	d := openDevice(t)
 	dispatches := 0
-	d.Before = func() {
+	before := func() {
 		if dispatches++; dispatches == 1 {
 			panic("buffer used after release")
 		}
 	}
 	var results []Result
-	err := SelfTest(t.Context(), d, func(r Result) { results = append(results, r) })
+	err := SelfTest(t.Context(), d.With(tensor.Execution{Before: before}), func(r Result) { results = append(results, r) })
 	require.EqualError(t, err, fmt.Sprintf("1 of %d checks failed", len(Operators)+10))
 	require.ErrorContains(t, results[0].Err, "buffer used after release")
 	require.NotEmpty(t, requirePass(t, results[1:]))

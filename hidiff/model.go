@@ -160,9 +160,8 @@ func (m *Model) run(ctx context.Context, p *photo.Photo, o RestoreOptions, plan 
 		}
 	}()
 	defer tensor.Catch(&err)
-	m.d.Scratch, m.d.Offload = plan.scratch, plan.Offload
 	step := int64(0)
-	m.d.Before = func() {
+	before := func() {
 		if err := ctx.Err(); err != nil {
 			tensor.Abort(err)
 		}
@@ -171,9 +170,9 @@ func (m *Model) run(ctx context.Context, p *photo.Photo, o RestoreOptions, plan 
 			o.Progress(min(done, 1))
 		}
 	}
-	defer func() { m.d.Before = nil }()
+	d := m.d.With(tensor.Execution{Scratch: plan.scratch, Offload: plan.Offload, Before: before})
 	noise := normal(o.Seed, o.Name, m.Weights.Config.priorLen())
-	values, err := restore(ctx, m.nets, m.d, p, noise, o)
+	values, err := restore(ctx, m.nets, d, p, noise, o)
 	if err != nil {
 		return nil, err
 	}
@@ -282,16 +281,15 @@ func (m *Model) plan(width, height int, o RestoreOptions) (Plan, error) {
 	}
 	weights := m.dry.Stats().Live
 	attempt := func(scratch, budget int64, offload bool) (Plan, error) {
-		d := m.dry
+		d := m.dry.With(tensor.Execution{Scratch: scratch, Offload: offload})
 		d.Trim()
 		d.SetBudget(budget)
-		d.Scratch, d.Offload, d.MostBands = scratch, offload, 1
 		d.ResetPeak()
 		before := d.Stats().Dispatches
-		err := m.dryRun(width, height, o)
+		err := m.dryRun(d, width, height, o)
 		s := d.Stats()
 		return Plan{
-			Width: width, Height: height, Exact: o.Tile == 0, Bands: d.MostBands, Offload: offload, Peak: s.Peak, Weights: weights,
+			Width: width, Height: height, Exact: o.Tile == 0, Bands: d.MostBands(), Offload: offload, Peak: s.Peak, Weights: weights,
 			Dispatches: s.Dispatches - before, Budget: budget, scratch: scratch,
 		}, err
 	}
@@ -329,16 +327,16 @@ func (m *Model) plan(width, height int, o RestoreOptions) (Plan, error) {
 		width, height, wgpu.FormatBytes(budget), wgpu.FormatBytes(least.Peak))
 }
 
-func (m *Model) dryRun(width, height int, o RestoreOptions) (err error) {
-	mark := m.dry.Mark()
+func (m *Model) dryRun(d *tensor.Device, width, height int, o RestoreOptions) (err error) {
+	mark := d.Mark()
 	defer func() {
 		if err != nil {
-			m.dry.ReleaseSince(mark)
+			d.ReleaseSince(mark)
 		}
 	}()
 	defer tensor.Catch(&err)
 	p := &photo.Photo{Width: width, Height: height, Channels: 3, Max: 255}
 	o.Target = p // as large, if there is one
-	_, err = restore(context.Background(), m.dryNets, m.dry, p, make([]float32, m.Weights.Config.priorLen()), o)
+	_, err = restore(context.Background(), m.dryNets, d, p, make([]float32, m.Weights.Config.priorLen()), o)
 	return err
 }

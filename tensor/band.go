@@ -18,7 +18,7 @@ type band struct {
 // channels per pixel.
 type bandCost struct {
 	widths  []int // of every tensor bound as a whole band: none may exceed the largest binding
-	scratch int   // of all temporaries together: they may not exceed Device.Scratch
+	scratch int   // of all temporaries together: they may not exceed [Execution].Scratch
 	halo    int   // extra rows on either side
 	step    int   // bands start at multiples of it; 0 means 1
 	work    int   // floating-point operations of the largest dispatch, where there are many
@@ -35,7 +35,11 @@ func eachBand(t *Tensor, cost bandCost, f func(band)) {
 	bands := 0
 	call := f
 	f = func(b band) { bands++; call(b) }
-	defer func() { d.MostBands = max(d.MostBands, bands) }()
+	defer func() {
+		d.kernels.mu.Lock()
+		defer d.kernels.mu.Unlock()
+		d.bands = max(d.bands, bands)
+	}()
 	limit, whole := maxPixels, true
 	for _, width := range cost.widths {
 		// A part may begin between aligned offsets, and is bound from the one before.
@@ -48,18 +52,18 @@ func eachBand(t *Tensor, cost bandCost, f func(band)) {
 		limit = min(limit, most)
 		whole = whole && n*h*w <= most
 	}
-	if d.Scratch > 0 && cost.scratch > 0 {
-		limit = min(limit, int(d.Scratch/int64(4*cost.scratch)))
+	if d.execute.Scratch > 0 && cost.scratch > 0 {
+		limit = min(limit, int(d.execute.Scratch/int64(4*cost.scratch)))
 		whole = whole && n*h*w <= limit
 	}
-	if d.Offload {
+	if d.execute.Offload {
 		// Bands of a host tensor are temporaries themselves.
 		total := cost.scratch
 		for _, width := range cost.widths {
 			total += width
 		}
-		if d.Scratch > 0 {
-			limit = min(limit, int(d.Scratch/int64(4*total)))
+		if d.execute.Scratch > 0 {
+			limit = min(limit, int(d.execute.Scratch/int64(4*total)))
 			whole = whole && n*h*w <= limit
 		}
 	}

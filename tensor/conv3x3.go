@@ -61,7 +61,7 @@ func (l *Linear) Conv3x3(x *Tensor, c Conv) *Tensor {
 	if (c.Store == Shuffled) != (l.shuffle == 2) {
 		panic(&ShapeError{"conv3x3", "shuffle", "the Linear packed for it", []int{l.shuffle}})
 	}
-	y := newWhole(l.d, 1, shape...)
+	y := newWhole(x.d, 1, shape...)
 	eachBand(x, cost, func(b band) {
 		yb := b.scaled(shape[1], h)
 		xs, ys := x.rowsOf(b, 1), y.target(yb)
@@ -118,7 +118,6 @@ func (b band) scaled(to, from int) band {
 }
 
 func (l *Linear) convolve(x, y *Tensor, b band, c Conv) {
-	d := l.d
 	xv, x0 := x.view()
 	yv, y0 := y.view()
 	rv, r0 := wgpu.Whole(l.epilogue.buffer), 0
@@ -129,7 +128,7 @@ func (l *Linear) convolve(x, y *Tensor, b band, c Conv) {
 	rows := b.images * (b.y1 - b.y0)
 	top, _ := b.halo(1)
 	first := b.image*b.height + b.y0
-	conv3x3Shader.run(d, "conv", conv3x3Constants{c.Store}, conv3x3Params{
+	conv3x3Shader.run(x.d, "conv", conv3x3Constants{c.Store}, conv3x3Params{
 		Height: b.height, Width: w, OutRow: first, Rows: rows, InRow: first - top, C4: x.width() / 4, X0: x0,
 		N: l.n, Y0: 4 * y0, Ys: y.width(), R0: 4 * r0, Channels: l.out, Act: c.Act.kind, Add: c.Residual != nil, Slope: c.Act.slope,
 	}, call{

@@ -3,15 +3,21 @@ package tensor
 import (
 	"errors"
 	"fmt"
-	"sync"
 
 	"hidiff/wgpu"
 )
 
-// Device runs operators: an open GPU with its compiled kernels.
+// Device runs operators: an open GPU with its compiled kernels, and how
+// operators are to run on it.
 type Device struct {
 	*wgpu.Device
+	kernels *kernels
+	execute Execution
+	bands   int // see MostBands; guarded by kernels.mu
+}
 
+// Execution says how operators run. The zero value suits most.
+type Execution struct {
 	// Scratch bounds the temporary memory of one banded operator, in bytes.
 	// Zero means no bound beside the adapter's largest binding.
 	Scratch int64
@@ -28,13 +34,6 @@ type Device struct {
 	// "windowed" or "few", where it can serve; empty chooses by adapter and
 	// rows.
 	Variant string
-
-	// MostBands is the largest number of bands an operator was cut into.
-	MostBands int
-
-	mu      sync.Mutex
-	kernels map[any]any // of a *shader[P, C], map[special[C]]*wgpu.Kernel
-	block   []byte      // the parameters of the dispatch being issued
 }
 
 // Open opens the adapter that o names.
@@ -43,12 +42,27 @@ func Open(o wgpu.Options) (*Device, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Device{Device: d, kernels: map[any]any{}}, nil
+	return &Device{Device: d, kernels: &kernels{}}, nil
 }
 
 // DryRun returns a device that only counts; see [wgpu.Device.DryRun].
 func (d *Device) DryRun(budget int64) *Device {
-	return &Device{Device: d.Device.DryRun(budget), kernels: map[any]any{}}
+	return &Device{Device: d.Device.DryRun(budget), kernels: &kernels{}}
+}
+
+// With returns the same device, memory and kernels with operators to run as e
+// says: those whose input was made on what With returns, and so the operators
+// that take their results. Weights may come from either.
+func (d *Device) With(e Execution) *Device {
+	return &Device{Device: d.Device, kernels: d.kernels, execute: e}
+}
+
+// MostBands returns the largest number of bands that an operator was cut into
+// since Open, DryRun or With returned d.
+func (d *Device) MostBands() int {
+	d.kernels.mu.Lock()
+	defer d.kernels.mu.Unlock()
+	return d.bands
 }
 
 // ShapeError says that an operator was given shapes that do not fit.

@@ -115,14 +115,14 @@ func TestFeedForwardBackward(t *testing.T) {
 						dm = NewParts(d, 2, x.shape[0], 2*x.Channels())
 						dm.Zero()
 					}
-					d.Scratch, d.MostBands = 0, 0
+					e := Execution{}
 					if rows > 0 {
-						d.Scratch = int64(4 * 3 * f.In.n * w * (rows + 4))
+						e.Scratch = int64(4 * 3 * f.In.n * w * (rows + 4))
 					}
-					defer func() { d.Scratch = 0 }()
+					d := d.With(e)
 					for times := 1; times <= 2; times++ {
 						poisoned(d, x, NewParts(d, 2, x.shape[0], h, w, f.In.out), New(d, x.shape[0], h, w, f.Out.in))
-						dx := f.Backward(x, g, dm)
+						dx := f.Backward(x.on(d), g.on(d), dm)
 						requireGradient(t, "x", dx, want["x"], 1e-5)
 						requirePadding(t, dx)
 						for i, q := range f.Parameters() {
@@ -137,7 +137,7 @@ func TestFeedForwardBackward(t *testing.T) {
 						dx.Release()
 					}
 					if rows == 1 || rows == 2 {
-						require.GreaterOrEqual(t, d.MostBands, h/rows)
+						require.GreaterOrEqual(t, d.MostBands(), h/rows)
 					}
 				})
 			}

@@ -90,7 +90,7 @@ func (r rowSums) chunks(work, enough int) (lines, splits int) {
 func (r rowSums) products(a, b *Tensor, taps int) partialSums {
 	d, n4, k4 := a.d, a.width()/4, b.width()/4
 	entry, tiles, each, enough := "tiled", ceilDiv(n4, 16)*ceilDiv(taps*k4, 16), 1, 512
-	if d.Variant != "tiled" && (d.Variant != "" || d.Adapter().Software) {
+	if forced := d.execute.Variant; forced != "tiled" && (forced != "" || d.Adapter().Software) {
 		entry, tiles, each, enough = "direct", ceilDiv(n4, 4)*taps*ceilDiv(k4, 4), 64, 2048
 	}
 	lines, splits := r.chunks(tiles, enough)

@@ -17,8 +17,7 @@ func eachGradientVariant(t *testing.T, f func(t *testing.T, d *Device)) {
 	d := openDevice(t)
 	for _, variant := range []string{"direct", "tiled"} {
 		t.Run(variant, func(t *testing.T) {
-			d.Variant = variant
-			f(t, d)
+			f(t, d.With(Execution{Variant: variant}))
 			require.NoError(t, d.Err())
 		})
 	}

@@ -201,9 +201,9 @@ func TestHIMBackwardInBands(t *testing.T) {
 	in := c.inputs()
 	want := c.gradients(in)
 	for _, scratch := range []int64{1, 10_000, 40_000} {
-		d.Scratch, d.MostBands = scratch, 0
+		d := d.With(Execution{Scratch: scratch})
 		c.require(t, c.backward(d, in), want, 1e-5)
-		require.Greater(t, d.MostBands, 1)
+		require.Greater(t, d.MostBands(), 1)
 	}
 }
 

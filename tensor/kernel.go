@@ -6,6 +6,7 @@ import (
 	"math"
 	"reflect"
 	"strings"
+	"sync"
 	"unicode"
 	"unsafe"
 
@@ -84,18 +85,19 @@ type call struct {
 
 // run dispatches an entry point of the shader, specialised with c.
 func (s *shader[P, C]) run(d *Device, entry string, c C, params P, to call) {
-	if d.Before != nil {
-		d.Before()
+	if d.execute.Before != nil {
+		d.execute.Before()
 	}
 	var bytes float64
 	for _, v := range to.views {
 		bytes += float64(v.Size)
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.block = s.pack(d.block[:0], unsafe.Pointer(&params))
+	k := d.kernels
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.block = s.pack(k.block[:0], unsafe.Pointer(&params))
 	d.Dispatch(wgpu.Dispatch{
-		Kernel: s.kernel(d, entry, c), Params: d.block, Views: to.views, Work: to.work, Bytes: bytes,
+		Kernel: s.kernel(d, entry, c), Params: k.block, Views: to.views, Work: to.work, Bytes: bytes,
 		Groups: [3]uint32{uint32(to.groups[0]), uint32(to.groups[1]), uint32(to.groups[2])},
 	})
 }
@@ -124,6 +126,13 @@ func (s *shader[P, C]) pack(block []byte, p unsafe.Pointer) []byte {
 	return block
 }
 
+// kernels are those compiled so far, and room for a dispatch's parameters.
+type kernels struct {
+	mu       sync.Mutex
+	compiled map[any]any // of a *shader[P, C], map[special[C]]*wgpu.Kernel
+	block    []byte
+}
+
 // special is an entry point with its constants.
 type special[C comparable] struct {
 	entry     string
@@ -131,9 +140,10 @@ type special[C comparable] struct {
 }
 
 // kernel returns an entry point, specialised and compiled. Every dispatch asks,
-// so finding one that is there formats and allocates nothing. The caller holds mu.
+// so finding one that is there formats and allocates nothing. The caller holds
+// the mutex.
 func (s *shader[P, C]) kernel(d *Device, entry string, c C) *wgpu.Kernel {
-	all, _ := d.kernels[s].(map[special[C]]*wgpu.Kernel)
+	all, _ := d.kernels.compiled[s].(map[special[C]]*wgpu.Kernel)
 	if k, ok := all[special[C]{entry, c}]; ok {
 		return k
 	}
@@ -157,9 +167,12 @@ func (s *shader[P, C]) kernel(d *Device, entry string, c C) *wgpu.Kernel {
 	if err != nil {
 		panic(gpuError{err})
 	}
+	if d.kernels.compiled == nil {
+		d.kernels.compiled = map[any]any{}
+	}
 	if all == nil {
 		all = map[special[C]]*wgpu.Kernel{}
-		d.kernels[s] = all
+		d.kernels.compiled[s] = all
 	}
 	all[special[C]{entry, c}] = k
 	return k

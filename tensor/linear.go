@@ -180,15 +180,15 @@ func (l *Linear) output(x *Tensor, f Fused) *Tensor {
 		panic(&ShapeError{"linear", "residual", fmt.Sprint(shape), f.Residual.shape})
 	}
 	if len(shape) == 4 {
-		return newWhole(l.d, l.outParts, shape...)
+		return newWhole(x.d, l.outParts, shape...)
 	}
-	return NewParts(l.d, l.outParts, shape...)
+	return NewParts(x.d, l.outParts, shape...)
 }
 
 // multiply computes y = f(x) for tensors on the device. image is the set of
 // weights that the first image of x uses.
 func (l *Linear) multiply(x, y *Tensor, f Fused, image int) {
-	d := l.d
+	d := x.d
 	images, rows, stride := 1, x.rows(), 0
 	if l.images > 1 {
 		images, rows, stride = x.shape[0], rows/x.shape[0], 1
@@ -263,11 +263,11 @@ const fewRows = 128
 func (d *Device) linearVariant(l *Linear, x *Tensor, images int) string {
 	pw := l.perWindow()
 	fits := pw > 0 && images == 1 && l.panelCount() <= windows*pw && d.Limits().UniformBinding >= window
-	switch {
-	case d.Variant == "windowed" && !fits:
+	switch forced := d.execute.Variant; {
+	case forced == "windowed" && !fits:
 		return "direct"
-	case d.Variant != "":
-		return d.Variant
+	case forced != "":
+		return forced
 	case len(x.shape) != 4 && x.rows()/images <= fewRows:
 		return "few"
 	case !d.Adapter().Software:

@@ -125,7 +125,7 @@ func TestLinearApply(t *testing.T) {
 			}
 			for _, variant := range linearVariants {
 				what := fmt.Sprintf("%s, %s: %+v", variant, name, c)
-				d.Variant = variant
+				x := x.on(d.With(Execution{Variant: variant}))
 				var first []float32
 				for range 2 {
 					f := a.fused
@@ -188,9 +188,9 @@ func TestLinearVariantChoice(t *testing.T) {
 	require.NotEqual(t, "few", many)
 	require.Equal(t, many, chosen(1, fewRows+1, 5))
 	require.Equal(t, many, chosen(1, 1, 1, 1, 5))
-	d.Variant = "tiled"
+	d = d.With(Execution{Variant: "tiled"})
 	require.Equal(t, "tiled", chosen(1, 1, 5))
-	d.Variant = "few"
+	d = d.With(Execution{Variant: "few"})
 	require.Equal(t, "few", chosen(1, 1, 1, 1, 5))
 }
 
@@ -230,7 +230,7 @@ func TestLinearBackward(t *testing.T) {
 				}
 				l, at := NewLinearStack(d, []LinearSpec{first, second})
 				require.Equal(t, []int{0, 16}, at)
-				d.Scratch, d.Offload, d.MostBands = mode.scratch, mode.offload, 0
+				d := d.With(Execution{Scratch: mode.scratch, Offload: mode.offload})
 				x, g := newWhole(d, 1, 2, h, w, in), NewParts(d, 1, 2, h, w, 32)
 				put(t, x, p["x"])
 				put(t, g, widened(dy, 32))
@@ -238,7 +238,7 @@ func TestLinearBackward(t *testing.T) {
 				dx, dresidual := l.Backward(x, Fused{}, g, nil, wanted)
 				require.Nil(t, dresidual)
 				if mode.scratch == 1 {
-					require.Equal(t, 2*h, d.MostBands, what)
+					require.Equal(t, 2*h, d.MostBands(), what)
 				}
 				requireGradient(t, "dw of the first, "+what, first.Weight.Grad, dw0, 1e-6)
 				requireGradient(t, "dw, "+what, second.Weight.Grad, dw, 2e-6)
@@ -261,7 +261,6 @@ func TestLinearBackward(t *testing.T) {
 				requirePadding(t, dx)
 			}
 		}
-		whole, d.Scratch, d.Offload = nil, 0, false
 	}
 	require.NoError(t, d.Err())
 }

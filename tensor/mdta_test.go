@@ -151,10 +151,9 @@ func TestAttentionReference(t *testing.T) {
 
 // requireAttention runs a.Apply and a.Backward on poisoned memory and compares
 // with times the gradients wanted.
-func requireAttention(t *testing.T, a *Attention, p, want ref.Params, dm *Tensor, times int) {
+func requireAttention(t *testing.T, d *Device, a *Attention, p, want ref.Params, dm *Tensor, times int) {
 	t.Helper()
 	const tolerance = 1e-5
-	d := a.Out.d
 	x, g := imageOf(d, p["x"]), imageOf(d, p["g"])
 	defer x.Release()
 	defer g.Release()
@@ -205,21 +204,21 @@ func TestAttentionBackward(t *testing.T) {
 				t.Run(fmt.Sprint(rows, " rows"), func(t *testing.T) {
 					a := attention(d, p, noneFrozen)
 					defer a.Release()
-					d.Scratch, d.MostBands = int64(4*3*a.QKV.n*c.w*(rows+4)), 0
+					scratch := int64(4 * 3 * a.QKV.n * c.w * (rows + 4))
 					if rows < 2 {
-						d.Scratch = int64(rows) // which is too little for more than a row
+						scratch = int64(rows) // which is too little for more than a row
 					}
-					defer func() { d.Scratch = 0 }()
+					d := d.With(Execution{Scratch: scratch})
 					var dm *Tensor
 					if c.modulated {
 						dm = NewParts(d, 2, c.images, 2*c.dim)
 						dm.Zero()
 					}
 					for times := 1; times <= 2; times++ {
-						requireAttention(t, a, p, want, dm, times)
+						requireAttention(t, d, a, p, want, dm, times)
 					}
 					if rows > 0 {
-						require.GreaterOrEqual(t, d.MostBands, c.h/rows)
+						require.GreaterOrEqual(t, d.MostBands(), c.h/rows)
 					}
 				})
 			}
@@ -234,7 +233,7 @@ func TestAttentionBackwardFrozen(t *testing.T) {
 	want := attentionGradients(p)
 	for _, key := range append(attentionKeys, "all") {
 		a := attention(d, p, func(k string) bool { return k == key || key == "all" })
-		requireAttention(t, a, p, want, nil, 1)
+		requireAttention(t, d, a, p, want, nil, 1)
 		a.Release()
 	}
 }
@@ -248,7 +247,7 @@ func TestAttentionBackwardOfZeroNorms(t *testing.T) {
 	clear(p["qkv_dwconv.weight"].Data[9*8 : 9*9])
 	a := attention(d, p, func(key string) bool { return key == "qkv_dwconv.weight" })
 	defer a.Release()
-	requireAttention(t, a, p, attentionGradients(p), nil, 1)
+	requireAttention(t, d, a, p, attentionGradients(p), nil, 1)
 }
 
 func TestAttentionBackwardRepeats(t *testing.T) {

@@ -27,6 +27,14 @@ func openDevice(t testing.TB) *Device {
 	return d
 }
 
+// on is t for operators to run on d, which is its own device but for the
+// [Execution]. It need not be released.
+func (t *Tensor) on(d *Device) *Tensor {
+	v := *t
+	v.d = d
+	return &v
+}
+
 func random(n int) []float32 {
 	r := rand.New(rand.NewPCG(1, uint64(n)))
 	out := make([]float32, n)
@@ -134,12 +142,11 @@ func TestBandsGiveTheSameBits(t *testing.T) {
 	for name, f := range imageOperators {
 		t.Run(name, func(t *testing.T) {
 			values := random(2 * 18 * 12 * 5)
-			d.Offload, d.Scratch = false, 0
 			want := stored(t, f(From(d, values, 2, 18, 12, 5)))
 			for _, scratch := range []int64{1, 5_000, 15_000} {
-				d.Offload, d.Scratch, d.MostBands = true, scratch, 0
+				d := d.With(Execution{Offload: true, Scratch: scratch})
 				y := f(From(d, values, 2, 18, 12, 5))
-				require.True(t, d.MostBands > 1 || scratch > 1, "one band")
+				require.True(t, d.MostBands() > 1 || scratch > 1, "one band")
 				require.Equal(t, want, stored(t, y), "scratch of %d bytes", scratch)
 			}
 		})
@@ -163,9 +170,9 @@ func TestDispatchesAreShort(t *testing.T) {
 		"conv3x3":     func(x *Tensor) *Tensor { return linear(2*dim, dim, true).Conv3x3(x, Conv{}) },
 		"feedforward": f.Apply,
 	} {
-		d.MostBands = 1
+		d := d.With(Execution{})
 		y := apply(New(d, 1, 160, 210, dim))
-		require.Greater(t, d.MostBands, 1, name)
+		require.Greater(t, d.MostBands(), 1, name)
 		require.LessOrEqual(t, d.Stats().MostWork, wgpu.MaxWork, name)
 		y.Release()
 	}
@@ -268,7 +275,7 @@ func TestPixelsRoundTrip(t *testing.T) {
 			for _, channels := range []int{1, 3} {
 				for _, offload := range []bool{false, true} {
 					name := fmt.Sprint(size, white, channels, offload)
-					d.Offload, d.Scratch = offload, 1
+					d := d.With(Execution{Offload: offload, Scratch: 1})
 					w, h := size[0], size[1]
 					pw, ph := (w+7)/8*8, (h+7)/8*8
 					pix := make([]uint16, w*h*channels)

@@ -107,7 +107,7 @@ func (l *Linear) ModulateAt(scale, shift int) { l.specs[0].ScaleAt, l.specs[0].S
 func (l *Linear) Modulated(m *Tensor) *Linear {
 	s := l.specs[0]
 	s.Modulation = m
-	p := NewLinear(l.d, s)
+	p := NewLinear(m.d, s)
 	p.base = l
 	return p
 }

@@ -23,10 +23,9 @@ func TestAdaptiveAvgPoolBackward(t *testing.T) {
 					require.Equal(t, []int{2, size[0], size[1], c}, dx.Shape())
 					requireGradient(t, "x", dx, want, 1e-6)
 					requireNoPadding(t, dx)
-					d.Offload, d.Scratch, d.MostBands = true, 1, 0
-					defer func() { d.Offload, d.Scratch = false, 0 }()
-					require.Equal(t, stored(t, dx), stored(t, AdaptiveAvgPoolBackward(dy, size[0], size[1])), "in bands")
-					require.Greater(t, d.MostBands, 1)
+					d := d.With(Execution{Offload: true, Scratch: 1})
+					require.Equal(t, stored(t, dx), stored(t, AdaptiveAvgPoolBackward(dy.on(d), size[0], size[1])), "in bands")
+					require.Greater(t, d.MostBands(), 1)
 				})
 			}
 		}

@@ -265,7 +265,7 @@ func TestLayerNormBackwardOfImages(t *testing.T) {
 	x, dy, gamma, beta := randomArray("x", 2, 5, 9, 3), randomArray("dy", 2, 5, 9, 3), randomArray("gamma", 5), randomArray("beta", 5)
 	dx, dgamma, dbeta := ref.LayerNormChannelBackward(x, gamma, beta, dy, LayerNormEps)
 	for _, offload := range []bool{false, true} {
-		d.Offload, d.Scratch = offload, 500
+		d := d.With(Execution{Offload: offload, Scratch: 500})
 		g, b := trainable(d, gamma), trainable(d, beta)
 		requireGradient(t, "dx", LayerNormBackward(imageOf(d, x), imageOf(d, dy), WithBias, g, b), dx, 1e-6)
 		requireGradient(t, "dgamma", g.Grad, dgamma, 1e-6)

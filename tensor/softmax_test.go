@@ -40,10 +40,9 @@ func testRowsBackward(t *testing.T, d *Device, c int, scale float64, f func(x, d
 			if len(shape) < 4 {
 				return
 			}
-			d.Offload, d.Scratch, d.MostBands = true, 1, 0
-			defer func() { d.Offload, d.Scratch = false, 0 }()
-			require.Equal(t, stored(t, dx), stored(t, f(xt, dy)), "in bands")
-			require.Greater(t, d.MostBands, 1)
+			d := d.With(Execution{Offload: true, Scratch: 1})
+			require.Equal(t, stored(t, dx), stored(t, f(xt.on(d), dy.on(d))), "in bands")
+			require.Greater(t, d.MostBands(), 1)
 		})
 	}
 }

@@ -20,7 +20,7 @@ type Tensor struct {
 }
 
 // memory is a block shared by a tensor and the views into it: on the device,
-// or in host memory where the device is set to Offload.
+// or in host memory where [Execution].Offload says so.
 type memory struct {
 	buffer *wgpu.Buffer
 	host   []float32
@@ -55,9 +55,9 @@ func layout(d *Device, parts int, shape []int) *Tensor {
 }
 
 // newWhole is New for a feature map of an image, which lives in host memory
-// where the device is set to Offload.
+// where [Execution].Offload says so.
 func newWhole(d *Device, parts int, shape ...int) *Tensor {
-	if !d.Offload {
+	if !d.execute.Offload {
 		return NewParts(d, parts, shape...)
 	}
 	t := layout(d, parts, shape)
@@ -69,7 +69,7 @@ func newWhole(d *Device, parts int, shape ...int) *Tensor {
 }
 
 // From returns a tensor with the values given, row-major, without padding. Images live in host
-// memory where the device is set to Offload.
+// memory where [Execution].Offload says so.
 func From(d *Device, values []float32, shape ...int) *Tensor {
 	return FromParts(d, values, 1, shape...)
 }
