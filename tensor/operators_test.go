@@ -7,10 +7,12 @@ import (
 	"math"
 	"math/rand/v2"
 	"os"
+	"sync"
 	"testing"
 
 	"hidiff/wgpu"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
@@ -366,4 +368,35 @@ func TestManyWorkgroups(t *testing.T) {
 			t.Fatalf("softmax at %d: %g", i, v)
 		}
 	}
+}
+
+// Operators beside each other on one device run as the device of their input says.
+func TestExecutionsBesideEachOther(t *testing.T) {
+	d := openDevice(t)
+	values := random(2 * 18 * 12 * 4)
+	want := stored(t, Softmax(From(d, values, 2, 18, 12, 4)))
+	var group sync.WaitGroup
+	for i := range 4 {
+		calls := 0
+		e := Execution{Offload: i%2 == 0, Scratch: int64(i / 2), Before: func() { calls++ }}
+		group.Go(func() {
+			d := d.With(e)
+			x := From(d, values, 2, 18, 12, 4)
+			for n := 1; n <= 5; n++ {
+				y := Softmax(x)
+				got, err := y.Floats(context.Background())
+				y.Release()
+				assert.NoError(t, err)
+				assert.Equal(t, want, got)
+				bands := 1
+				if e.Offload && e.Scratch > 0 {
+					bands = 36 // single rows
+				}
+				assert.Equal(t, bands, d.MostBands())
+				assert.Equal(t, n*bands, calls)
+			}
+		})
+	}
+	group.Wait()
+	require.Equal(t, 1, d.MostBands())
 }
