@@ -6,7 +6,8 @@
 // Every file is valid WGSL as it stands. Specialisation only replaces the
 // value of a module-scope `override NAME: T = value;` or `const NAME: T =
 // value;` line, and a line `// import: name` is replaced by the file of that
-// name, so what a validator sees and what runs differ in nothing else.
+// name, so what a validator sees and what runs differ in nothing else. Those to
+// specialise stand right behind struct Params, and package tensor mirrors both.
 package shaders
 
 import (
