@@ -179,9 +179,6 @@ func opCases(op string, widths []int) (cases []opCase) {
 			for _, hw := range [][2]int{{1, 1}, {1, 9}, {5, 1}, {7, 19}} {
 				add(nil, map[string][]int{"x": {2, c, hw[0], hw[1]}, "w": {c, 1, 3, 3}, "b": {c}})
 			}
-		case "gelu", "softmax", "mean":
-			add(nil, one(c))
-			add(nil, one(5, 7, c))
 		case "gelu_gate":
 			add(nil, one(2, 2*c, 3, 1))
 		case "l2_normalize":
@@ -230,6 +227,9 @@ func opCases(op string, widths []int) (cases []opCase) {
 		case "scale_shift_channel":
 			add(nil, map[string][]int{"x": {3, c, 2, 5}, "k": {3, c}, "s": {3, c}})
 			add(nil, map[string][]int{"x": {1, c, 1, 1}, "k": {1, c}, "s": {1, c}})
+		default:
+			add(nil, one(c))
+			add(nil, one(5, 7, c))
 		}
 	}
 	return cases

@@ -101,13 +101,7 @@ var Ops = checked([]Op{
 			return Tensors{"x": dx, "w": dw, "b": db}
 		},
 	},
-	{
-		Name: "gelu", Inputs: names{"x"},
-		Forward: func(in Tensors, _ Attrs) *Array { return GELU(in["x"]) },
-		Backward: func(in Tensors, g *Array, _ Attrs) Tensors {
-			return Tensors{"x": GELUBackward(in["x"], g)}
-		},
-	},
+	elementwise("gelu", gelu, geluSlope),
 	{
 		Name: "gelu_gate", Inputs: names{"x"},
 		Forward: func(in Tensors, _ Attrs) *Array { return GELUGate(in["x"]) },
@@ -324,4 +318,20 @@ func integer(op string, attrs Attrs, name string) int {
 		panic(&Error{op, name, fmt.Sprint(v), "a whole number"})
 	}
 	return int(v)
+}
+
+// elementwise is an operator that applies f, whose derivative is slope, to every element.
+func elementwise(name string, f, slope func(x float64) float64) Op {
+	return Op{
+		Name: name, Inputs: names{"x"},
+		Forward: func(in Tensors, _ Attrs) *Array {
+			expectSome(name, "x", in["x"], 0)
+			return apply(in["x"], f)
+		},
+		Backward: func(in Tensors, g *Array, _ Attrs) Tensors {
+			expectSome(name, "x", in["x"], 0)
+			expect(name, "gradOut", g, in["x"].Shape...)
+			return Tensors{"x": zip(in["x"], g, func(x, g float64) float64 { return g * slope(x) })}
+		},
+	}
 }
