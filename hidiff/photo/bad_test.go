@@ -140,7 +140,7 @@ func TestOpenMissing(t *testing.T) {
 func TestProbeOfHuge(t *testing.T) {
 	info, err := Probe(headerPNG(30000, 30000), "x")
 	require.NoError(t, err)
-	require.Equal(t, Info{PNG, 30000, 30000, 3, 8, false}, info)
+	require.Equal(t, Info{Format: PNG, Width: 30000, Height: 30000, Channels: 3, Depth: 8}, info)
 }
 
 func TestEncodeRefuses(t *testing.T) {

@@ -7,6 +7,8 @@ import (
 	"image"
 	"io"
 	"os"
+
+	"github.com/kovidgoyal/imaging/prism/meta/icc"
 )
 
 // maxPixels bounds every picture, read or written: 2^28, such as 16384×16384.
@@ -19,6 +21,7 @@ type Info struct {
 	Channels      int  // 1 (grey) or 3 (RGB), as Decode would give them
 	Depth         int  // bits per sample as Decode would give them: 8 or 16
 	Alpha         bool // whether the file has transparency
+	Unmanaged     bool // whether its four inks have an ICC profile that cannot be read, and are converted as without
 }
 
 // file is an image file taken apart, before any pixel is decoded.
@@ -45,11 +48,14 @@ func Open(path string) (*Photo, error) {
 // Decode decodes a photograph, recognising its format by content. Errors begin with name.
 //
 // A truncated or damaged picture is an error, never part of a picture. So are animations (more than
-// one frame), more than 2^28 pixels, and headers announcing more pixels than their data could hold;
-// these are refused before pixels are allocated. Of a TIFF with several pages, the first is read.
+// one frame), TIFFs of several pages (not counting masks and previews), more than 2^28 pixels, and
+// headers announcing more pixels than their data could hold; these are refused before pixels are
+// allocated.
 //
 // JPEG chroma is upsampled smoothly and converted exactly as libjpeg does, lossy WebP as libwebp does.
-// CMYK becomes RGB by simple ink subtraction and loses its profile. Associated alpha is divided out.
+// CMYK becomes sRGB through its ICC profile (perceptual, with black point compensation), without one
+// by simple ink subtraction; CIE L*a*b* becomes sRGB. The profile is not kept then. Floating-point
+// samples of 0..1 become 16 bits; others are an error. Associated alpha is divided out.
 // EXIF whose header or first directory cannot be read is dropped; other damage in it is kept as it is.
 func Decode(data []byte, name string) (*Photo, error) {
 	p, err := decode(data)
@@ -174,4 +180,11 @@ func profileSpace(icc []byte) string {
 		return ""
 	}
 	return string(icc[16:20])
+}
+
+// takeInks takes the profile, which describes inks, from a picture of four, whose pixels will be RGB.
+func (f *file) takeInks(announced bool) *icc.Pipeline {
+	inks, ok := openInks(f.meta.ICC, announced)
+	f.meta.ICC, f.Unmanaged = nil, !ok
+	return inks
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"math"
 	"slices"
 )
 
@@ -52,7 +53,8 @@ type order interface {
 type block struct {
 	data  []byte
 	order order
-	first int // offset of the first directory
+	first int  // offset of the first directory
+	big   bool // BigTIFF, which only picture files are: counts and offsets of 8 bytes
 }
 
 // field is one directory entry.
@@ -82,23 +84,30 @@ func openBlock(data []byte) (block, error) {
 	return b, nil
 }
 
-// fields reads the directory at an offset. next is the offset of the four bytes that link to the
-// following directory, or 0 where the block ends before them.
+// fields reads the directory at an offset. next is the offset of the bytes that link to the following
+// directory, or 0 where the block ends before them.
 func (b block) fields(at int) (fields []field, next int, err error) {
-	if at < 8 || at+2 > len(b.data) {
+	long, head, entry := 4, 2, 12 // bytes of an offset, of the number of entries, of an entry
+	if b.big {
+		long, head, entry = 8, 8, 20
+	}
+	if at < 8 || at > len(b.data)-head {
 		return nil, 0, errBlock
 	}
-	n := int(b.order.Uint16(b.data[at:]))
-	next = at + 2 + 12*n
-	if next > len(b.data) {
+	n := b.uint(at, head)
+	if n < 0 || n > int64((len(b.data)-at-head)/entry) {
 		return nil, 0, errBlock
 	}
+	next = at + head + entry*int(n)
 	seen := map[uint16]bool{}
-	for e := at + 2; e < next; e += 12 {
-		f := field{tag: b.order.Uint16(b.data[e:]), kind: b.order.Uint16(b.data[e+2:]), count: b.order.Uint32(b.data[e+4:]), at: e}
-		if size := int64(f.count) * kindSize(f.kind); size <= 4 {
-			f.value = b.data[e+8 : e+8+int(size)]
-		} else if start := int64(b.order.Uint32(b.data[e+8:])); start+size <= int64(len(b.data)) {
+	for e := at + head; e < next; e += entry {
+		f := field{tag: b.order.Uint16(b.data[e:]), kind: b.order.Uint16(b.data[e+2:]), at: e}
+		value := e + 4 + long
+		count, room := b.uint(e+4, long), int64(len(b.data))
+		f.count = uint32(min(uint64(count), math.MaxUint32))
+		if size := int64(f.count) * kindSize(f.kind); size <= int64(long) {
+			f.value = b.data[value : value+int(size)]
+		} else if start := b.uint(value, long); start >= 0 && size <= room && start <= room-size {
 			f.value = b.data[start : start+size]
 		}
 		if !seen[f.tag] { // tags occur once; repeating them could make much of little
@@ -106,14 +115,25 @@ func (b block) fields(at int) (fields []field, next int, err error) {
 			fields = append(fields, f)
 		}
 	}
-	if next+4 > len(b.data) {
+	if next+long > len(b.data) {
 		next = 0
 	}
 	return fields, next, nil
 }
 
+// uint reads an unsigned integer of 2, 4 or 8 bytes; those beyond 63 bits are negative.
+func (b block) uint(at, size int) int64 {
+	switch size {
+	case 2:
+		return int64(b.order.Uint16(b.data[at:]))
+	case 4:
+		return int64(b.order.Uint32(b.data[at:]))
+	}
+	return int64(b.order.Uint64(b.data[at:]))
+}
+
 func kindSize(kind uint16) int64 {
-	sizes := [...]int64{0, 1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4}
+	sizes := [...]int64{0, 1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4, 0, 0, 8, 8, 8}
 	if int(kind) < len(sizes) {
 		return sizes[kind]
 	}
@@ -121,7 +141,7 @@ func kindSize(kind uint16) int64 {
 }
 
 // numbers returns all values of a field of unsigned integers.
-func (b block) numbers(f field) (all []uint32) {
+func (b block) numbers(f field) (all []int64) {
 	for i := 0; ; i++ {
 		v, ok := b.number(f, i)
 		if !ok {
@@ -142,18 +162,21 @@ func find(fields []field, tag uint16) field {
 }
 
 // number returns value i of a field of unsigned integers.
-func (b block) number(f field, i int) (uint32, bool) {
+func (b block) number(f field, i int) (int64, bool) {
 	size := int(kindSize(f.kind))
 	if i < 0 || size == 0 || (i+1)*size > len(f.value) {
 		return 0, false
 	}
 	switch v := f.value[i*size:]; f.kind {
 	case kindByte:
-		return uint32(v[0]), true
+		return int64(v[0]), true
 	case kindShort:
-		return uint32(b.order.Uint16(v)), true
+		return int64(b.order.Uint16(v)), true
 	case kindLong, 13:
-		return b.order.Uint32(v), true
+		return int64(b.order.Uint32(v)), true
+	case 16, 18: // BigTIFF's
+		n := int64(b.order.Uint64(v))
+		return n, n >= 0
 	}
 	return 0, false
 }
@@ -256,7 +279,7 @@ func (x *exifBuilder) directory(fields []field, pointers ...uint16) (at int, ok 
 	var kept []field
 	x.budget -= 2 + 4 // count and link
 	for _, f := range fields {
-		if f.value == nil {
+		if f.value == nil || f.kind >= 16 && !slices.Contains(pointers, f.tag) { // BigTIFF's kinds have no place in EXIF
 			continue
 		}
 		x.budget -= 12

@@ -113,16 +113,19 @@ func (p *Photo) set16(i int, b []byte) {
 	}
 }
 
-// unpremultiply divides colours by alpha, rounding to nearest; fully transparent pixels become black.
-func (p *Photo) unpremultiply() {
-	m := uint32(p.Max)
-	for i, a := range p.Alpha {
+func (p *Photo) unpremultiply() { unpremultiply(p.Pix, p.Channels, p.Channels, p.Alpha, p.Max) }
+
+// unpremultiply divides the first channels samples of each pixel by alpha, rounding to nearest; those of
+// fully transparent pixels become 0.
+func unpremultiply(pix []uint16, samples, channels int, alpha []uint16, white uint16) {
+	m := uint32(white)
+	for i, a := range alpha {
 		a := uint32(a)
-		for k := i * p.Channels; k < (i+1)*p.Channels; k++ {
+		for k := i * samples; k < i*samples+channels; k++ {
 			if a == 0 {
-				p.Pix[k] = 0
+				pix[k] = 0
 			} else {
-				p.Pix[k] = uint16(min(m, (uint32(p.Pix[k])*m+a/2)/a))
+				pix[k] = uint16(min(m, (uint32(pix[k])*m+a/2)/a))
 			}
 		}
 	}

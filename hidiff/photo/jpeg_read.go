@@ -7,6 +7,9 @@ import (
 	"fmt"
 	"image"
 	"image/jpeg"
+	"io"
+
+	"github.com/kovidgoyal/imaging/prism/meta/icc"
 )
 
 const (
@@ -20,7 +23,7 @@ const (
 
 func inspectJPEG(data []byte) (*file, error) {
 	f := &file{Info: Info{Format: JPEG, Channels: 3, Depth: 8}}
-	var icc profileParts
+	var parts profileParts
 	components, adobe, scan := 0, false, false
 	at := 2
 	for !scan {
@@ -65,7 +68,7 @@ func inspectJPEG(data []byte) (*file, error) {
 		case marker == 0xE1 && bytes.HasPrefix(body, []byte(xmpPrefix)):
 			f.meta.XMP = body[len(xmpPrefix):] // extended XMP, a different prefix, is left behind
 		case marker == 0xE2 && bytes.HasPrefix(body, []byte(iccPrefix)):
-			icc.add(body[len(iccPrefix):])
+			parts.add(body[len(iccPrefix):])
 		case marker == 0xEE && bytes.HasPrefix(body, []byte("Adobe")):
 			adobe = true
 		}
@@ -77,9 +80,10 @@ func inspectJPEG(data []byte) (*file, error) {
 	if components == 1 {
 		f.Channels = 1
 	}
-	f.meta.ICC = icc.join()
+	f.meta.ICC = parts.join()
+	var inks *icc.Pipeline
 	if components == 4 {
-		f.meta.ICC = nil // it describes inks; the pixels will be RGB
+		inks = f.takeInks(parts.count > 0)
 	}
 	if scan {
 		f.payload = int64(len(data) - at)
@@ -90,8 +94,8 @@ func inspectJPEG(data []byte) (*file, error) {
 		if n := countScans(data[at:]); n > maxScans {
 			return nil, fmt.Errorf("a JPEG with %d scans; the file is damaged", n)
 		}
-		if components == 4 && !adobe {
-			return decodePlainCMYK(data)
+		if components == 4 {
+			return decodeInks(data, adobe, inks)
 		}
 		img, err := decodeWith(jpeg.Decode, data)
 		if err != nil {
@@ -110,20 +114,39 @@ func countScans(data []byte) int {
 	return 1 + bytes.Count(data, []byte{0xFF, 0xDA})
 }
 
-// decodePlainCMYK decodes four-component files without Adobe's marker. image/jpeg insists on the
-// marker, and Adobe stores inks inverted: so add one, and invert what comes out.
-func decodePlainCMYK(data []byte) (*Photo, error) {
-	adobe := append([]byte{0xFF, 0xD8, 0xFF, 0xEE, 0, 14}, "Adobe\x00\x64\x00\x00\x00\x00\x00"...)
-	img, err := decodeWith(jpeg.Decode, append(adobe, data[2:]...))
+// decodeInks decodes four-component files. Those without Adobe's marker store inks as they are, those
+// with it inverted, which image/jpeg undoes.
+func decodeInks(data []byte, adobe bool, inks *icc.Pipeline) (*Photo, error) {
+	decode := jpeg.Decode
+	if !adobe {
+		decode = decodeUnmarked
+	}
+	img, err := decodeWith(decode, data)
 	if err != nil {
 		return nil, err
 	}
+	samples, _ := samplesOf(img) // four of them: the header has been read
+	if err := inksToRGB(samples, 4, 255, inks); err != nil {
+		return nil, err
+	}
+	size := img.Bounds()
+	return &Photo{Width: size.Dx(), Height: size.Dy(), Channels: 3, Max: 255, Pix: pack(samples, 4, 3)}, nil
+}
+
+// decodeUnmarked decodes components as they are stored, whatever they mean. image/jpeg does so only
+// under Adobe's marker, and takes four for inverted inks then: so add one, and invert these.
+func decodeUnmarked(r io.Reader) (image.Image, error) {
+	marker := append([]byte{0xFF, 0xD8, 0xFF, 0xEE, 0, 14}, "Adobe\x00\x64\x00\x00\x00\x00\x00"...)
+	if _, err := io.ReadFull(r, make([]byte, 2)); err != nil {
+		return nil, err
+	}
+	img, err := jpeg.Decode(io.MultiReader(bytes.NewReader(marker), r))
 	if m, ok := img.(*image.CMYK); ok {
 		for i := range m.Pix {
 			m.Pix[i] = 255 - m.Pix[i]
 		}
 	}
-	return fromImage(img), nil
+	return img, err
 }
 
 // profileParts collects an ICC profile spread over several APP2 segments.
@@ -149,4 +172,18 @@ func (p *profileParts) join() []byte {
 		icc = append(icc, p.parts[i]...)
 	}
 	return icc
+}
+
+// samplesOf is the samples of an image that image/jpeg returns, and how many a pixel has: grey, RGB,
+// or four as they are stored.
+func samplesOf(img image.Image) (samples []uint16, perPixel int) {
+	if m, ok := img.(*image.CMYK); ok {
+		samples = make([]uint16, len(m.Pix))
+		for i, v := range m.Pix {
+			samples[i] = uint16(v)
+		}
+		return samples, 4
+	}
+	p := fromImage(img)
+	return p.Pix, p.Channels
 }

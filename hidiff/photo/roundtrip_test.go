@@ -40,7 +40,7 @@ func TestRoundTrip(t *testing.T) {
 							if got.Max == 65535 {
 								depth = 16
 							}
-							require.Equal(t, Info{f, p.Width, p.Height, got.Channels, depth, got.Alpha != nil}, info)
+							require.Equal(t, Info{Format: f, Width: p.Width, Height: p.Height, Channels: got.Channels, Depth: depth, Alpha: got.Alpha != nil}, info)
 						})
 					}
 				}

@@ -12,6 +12,8 @@ import (
 const (
 	uncompressed = 1
 	lzwCode      = 5
+	oldJPEG      = 6
+	jpegCode     = 7
 	deflateAdobe = 8
 	deflateOld   = 32946
 	packBits     = 32773
@@ -28,6 +30,8 @@ func tiffRatio(compression int) int64 {
 		return deflateRatio
 	case packBits:
 		return 64
+	case jpegCode:
+		return 64 * 8 * 4 // four samples of 8×8 pixels take at least a bit
 	}
 	return 0
 }

@@ -1,13 +1,18 @@
 package photo
 
 import (
+	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
+
+	"github.com/kovidgoyal/imaging/prism/meta/icc"
 )
 
 // Tags that describe a TIFF picture.
 const (
-	tagSubfileType     = 254
+	tagNewSubfileType  = 254
+	tagSubfileType     = 255
 	tagWidth           = 256
 	tagHeight          = 257
 	tagBits            = 258
@@ -25,8 +30,13 @@ const (
 	tagTileHeight      = 323
 	tagTileOffsets     = 324
 	tagTileByteCounts  = 325
+	tagInkSet          = 332
 	tagExtraSamples    = 338
 	tagSampleFormat    = 339
+	tagJPEGTables      = 347
+	tagCoefficients    = 529
+	tagSubsampling     = 530
+	tagReferences      = 532
 	tagDNGVersion      = 50706
 )
 
@@ -37,6 +47,9 @@ const (
 	rgb         = 2
 	palette     = 3
 	separated   = 5
+	yCbCr       = 6
+	cieLab      = 8
+	iccLab      = 9
 )
 
 // tiffPicture is the layout of a TIFF file's first picture.
@@ -45,24 +58,28 @@ type tiffPicture struct {
 	w, h, bits, samples      int
 	photometric, compression int
 	predictor                int
+	floats                   bool // samples are floating-point numbers
+	reversed                 bool // the lowest bit of a byte comes first
 	planar                   bool // one plane after another
 	tiled                    bool
-	chunkW, chunkH           int      // a strip's or tile's size in pixels
-	offsets, counts          []uint32 // of strips or tiles, in bytes
-	colours                  []uint16 // a palette's reds, greens, blues
-	alpha                    int      // index of the alpha sample, or -1
-	associated               bool     // alpha is multiplied into the colours
+	chunkW, chunkH           int           // a strip's or tile's size in pixels
+	offsets, counts          []int64       // of strips or tiles, in bytes
+	colours                  []uint16      // a palette's reds, greens, blues
+	alpha                    int           // index of the alpha sample, or -1
+	associated               bool          // alpha is multiplied into the colours
+	inks                     *icc.Pipeline // of four inks, nil without a profile
+	ycc                      ycc           // of YCbCr
+	tables                   []byte        // JPEGTables
+	ycbcrJPEG                bool          // JPEG data are YCbCr, and decoded to RGB
+	low, high                float64       // the range of floating-point samples
 }
 
 func inspectTIFF(data []byte) (*file, error) {
-	b, err := openBlock(data)
+	b, err := openTIFF(data)
 	if err != nil {
-		if len(data) > 4 && (data[2] == 43 || data[3] == 43) {
-			return nil, errors.New("BigTIFF is not supported; save as an ordinary TIFF")
-		}
-		return nil, errors.New("not a TIFF picture this program knows; save as TIFF, PNG or JPEG first")
+		return nil, err
 	}
-	fields, _, err := b.fields(b.first)
+	fields, next, err := b.fields(b.first)
 	if err != nil {
 		return nil, errTruncated
 	}
@@ -70,23 +87,31 @@ func inspectTIFF(data []byte) (*file, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := b.onePage(next, t.w, t.h); err != nil {
+		return nil, err
+	}
 	f := &file{Info: Info{Format: TIFF, Width: t.w, Height: t.h, Channels: 3, Depth: 8, Alpha: t.alpha >= 0}}
 	if t.photometric == whiteIsZero || t.photometric == blackIsZero {
 		f.Channels = 1
 	}
-	if t.bits == 16 {
+	if t.white() == 65535 {
 		f.Depth = 16
 	}
 	f.meta.XMP = find(fields, tagXMP).value
-	f.meta.ICC = find(fields, tagICC).value
-	if t.photometric == palette {
-		f.Depth = 8
+	profile := find(fields, tagICC)
+	f.meta.ICC = profile.value
+	switch t.photometric {
+	case palette:
 		if t.greyColours() && profileSpace(f.meta.ICC) != "RGB " {
 			f.Channels = 1
 		}
-	}
-	if t.photometric == separated {
-		f.meta.ICC = nil // it describes inks; the pixels will be RGB
+	case separated:
+		if profile.count > 0 && profile.value == nil {
+			return nil, errTruncated
+		}
+		t.inks = f.takeInks(profile.count > 0)
+	case cieLab, iccLab:
+		f.meta.ICC = nil // the pixels will be sRGB
 	}
 	f.meta.EXIF = exifOf(b, fields)
 	f.orientation = 1
@@ -94,14 +119,75 @@ func inspectTIFF(data []byte) (*file, error) {
 		f.orientation = int(v)
 	}
 	for _, n := range t.counts {
-		f.payload += int64(n)
+		f.payload += min(n, int64(len(data))+1)
 	}
 	if f.payload > int64(len(data)) { // chunks don't overlap in honest files
 		f.payload = 0
 	}
 	f.needs = (int64(t.w)*int64(t.bits)*int64(t.samples) + 7) / 8 * int64(t.h) / tiffRatio(t.compression)
+	if t.photometric == yCbCr { // luma alone: chroma may be shared by 16 pixels
+		f.needs /= 3
+	}
 	f.pixels = t.decode
 	return f, nil
+}
+
+// openTIFF opens an ordinary TIFF or a BigTIFF.
+func openTIFF(data []byte) (block, error) {
+	b := block{data: data, order: binary.LittleEndian, big: true}
+	if bytes.HasPrefix(data, []byte("MM")) {
+		b.order = binary.BigEndian
+	}
+	if len(data) >= 4 && b.uint(2, 2) == 43 {
+		if len(data) < 16 {
+			return b, errTruncated
+		}
+		first := b.uint(8, 8)
+		if b.uint(4, 2) != 8 || first < 16 || first > int64(len(data)) {
+			return b, errTruncated
+		}
+		b.first = int(first)
+		return b, nil
+	}
+	b, err := openBlock(data)
+	if err != nil {
+		return b, errors.New("not a TIFF picture this program knows; save as TIFF, PNG or JPEG first")
+	}
+	return b, nil
+}
+
+// onePage is an error where a file has a page beside its first of w×h pixels: a picture that is not
+// said to be, nor by its size is, a preview or mask of it. next is the offset of the link to the second.
+func (b block) onePage(next, w, h int) error {
+	for range 256 { // far beyond the previews of real files; also ends cycles
+		if next == 0 {
+			return nil
+		}
+		long := 4
+		if b.big {
+			long = 8
+		}
+		at := b.uint(next, long)
+		if at == 0 {
+			return nil
+		}
+		if at < 0 || at > int64(len(b.data)) {
+			return errTruncated
+		}
+		fields, after, err := b.fields(int(at))
+		if err != nil {
+			return errTruncated
+		}
+		number := func(tag uint16) int { v, _ := b.number(find(fields, tag), 0); return int(v) }
+		const preview, mask, oldPreview = 1, 4, 2
+		pw, ph := number(tagWidth), number(tagHeight)
+		smaller := pw < w && ph < h && abs(pw*h-ph*w) <= max(w, h) // and of the same shape, but for rounding
+		if number(tagNewSubfileType)&(preview|mask) == 0 && number(tagSubfileType) != oldPreview && !smaller {
+			return errors.New("a TIFF of several pages; save each page as a file of its own first")
+		}
+		next = after
+	}
+	return errors.New("the TIFF structure is damaged: its directories have no end")
 }
 
 // readTIFFHeader reads and judges the layout; what it accepts, decode can decode.
@@ -112,7 +198,7 @@ func readTIFFHeader(b block, fields []field) (*tiffPicture, error) {
 		}
 		return missing
 	}
-	if find(fields, tagDNGVersion).tag != 0 || number(tagSubfileType, 0)&1 != 0 {
+	if find(fields, tagDNGVersion).tag != 0 || number(tagNewSubfileType, 0)&1 != 0 {
 		return nil, errors.New("a camera raw file or preview; develop it to TIFF, PNG or JPEG first")
 	}
 	t := &tiffPicture{
@@ -130,24 +216,54 @@ func readTIFFHeader(b block, fields []field) (*tiffPicture, error) {
 			return nil, errors.New("a TIFF with samples of different depths is not supported; convert it to 8 or 16 bits")
 		}
 	}
-	base := map[int]int{whiteIsZero: 1, blackIsZero: 1, rgb: 3, palette: 1, separated: 4}[t.photometric]
+	base := map[int]int{whiteIsZero: 1, blackIsZero: 1, rgb: 3, palette: 1, separated: 4, yCbCr: 3, cieLab: 3, iccLab: 3}[t.photometric]
+	packed := t.compression == lzwCode || t.compression == deflateAdobe || t.compression == deflateOld
+	if !packed {
+		t.predictor = 1 // it belongs to these compressions
+	}
+	format := number(tagSampleFormat, 1)
+	t.floats = format == 3
+	linear := t.photometric == whiteIsZero || t.photometric == blackIsZero || t.photometric == rgb || t.photometric == separated
 	switch {
-	case base == 0:
-		return nil, fmt.Errorf("TIFF colour model %d is not supported; convert it to grey or RGB", t.photometric)
+	case base == 0 || t.photometric == separated && number(tagInkSet, 1) != 1:
+		return nil, fmt.Errorf("TIFF colour model %d is not supported, or not with such inks; convert it to grey or RGB", t.photometric)
 	case t.samples < base || t.samples > 16:
 		return nil, fmt.Errorf("a TIFF with %d samples per pixel where %d are expected; the file is damaged", t.samples, base)
-	case number(tagSampleFormat, 1) != 1:
-		return nil, errors.New("a TIFF with floating-point or signed samples is not supported; convert it to 16-bit integers")
-	case t.bits != 8 && t.bits != 16 && (t.samples != 1 || t.bits != 1 && t.bits != 2 && t.bits != 4):
+	case format != 1 && !t.floats || t.floats && !linear:
+		return nil, errors.New("a TIFF with signed or complex samples, or floating-point ones that are not grey, RGB or CMYK, is not supported; convert it to 16-bit integers")
+	case t.floats && t.bits != 16 && t.bits != 32 && t.bits != 64,
+		!t.floats && (t.bits < 1 || t.bits > 16),
+		t.bits != 8 && t.bits != 16 && (t.photometric == yCbCr || t.photometric == cieLab || t.photometric == iccLab):
 		return nil, fmt.Errorf("a TIFF with %d-bit samples is not supported; convert it to 8 or 16 bits", t.bits)
 	case t.photometric == palette && t.bits > 8:
 		return nil, errors.New("a TIFF palette with more than 256 colours; the file is damaged")
+	case t.compression == oldJPEG:
+		return nil, errors.New("a TIFF with JPEG data of the old kind (compression 6), which was never well defined, is not supported; save it with another compression")
 	case tiffRatio(t.compression) == 0:
-		return nil, fmt.Errorf("TIFF compression %d is not supported; save with LZW, Deflate, PackBits or none", t.compression)
-	case t.predictor != 1 && (t.predictor != 2 || t.bits < 8):
+		return nil, fmt.Errorf("TIFF compression %d is not supported; save with LZW, Deflate, PackBits, JPEG or none", t.compression)
+	case t.compression == jpegCode && (t.bits != 8 || t.floats):
+		return nil, fmt.Errorf("a TIFF with JPEG data of %d bits is not supported; save it with another compression", t.bits)
+	case t.predictor != 1 && (t.floats && t.predictor != 3 || !t.floats && (t.predictor != 2 || t.bits != 8 && t.bits != 16)):
 		return nil, fmt.Errorf("TIFF predictor %d is not supported for %d-bit samples; save without it", t.predictor, t.bits)
-	case number(tagFillOrder, 1) != 1:
-		return nil, errors.New("a TIFF with reversed bit order is not supported; save it anew")
+	}
+	t.reversed = number(tagFillOrder, 1) == 2 && t.compression != jpegCode
+	t.tables = find(fields, tagJPEGTables).value
+	if t.photometric == yCbCr {
+		var err error
+		if t.ycc, err = readYCC(b, fields, t.bits); err != nil {
+			return nil, err
+		}
+		switch {
+		case t.compression == jpegCode: // the JPEG data say how their samples are shared
+			t.photometric, t.ycbcrJPEG = rgb, true
+			if t.planar {
+				return nil, errPlanarYCC
+			}
+		case t.ycc.shared():
+			if t.planar || t.predictor != 1 || t.samples != 3 || t.bits != 8 {
+				return nil, errPlanarYCC
+			}
+		}
 	}
 	if t.samples > base {
 		extra := find(fields, tagExtraSamples)
@@ -186,6 +302,14 @@ func (t *tiffPicture) sample8(index, channel int) uint16 {
 	return t.colours[channel<<t.bits+index] >> 8
 }
 
+// white is the value of white in the photo to be.
+func (t *tiffPicture) white() uint16 {
+	if t.bits <= 8 || t.photometric == palette {
+		return 255
+	}
+	return 65535
+}
+
 func (t *tiffPicture) greyColours() bool {
 	for i := range 1 << t.bits {
 		if t.sample8(i, 0) != t.sample8(i, 1) || t.sample8(i, 1) != t.sample8(i, 2) {
@@ -193,136 +317,4 @@ func (t *tiffPicture) greyColours() bool {
 		}
 	}
 	return true
-}
-
-// decode reads all chunks into one array of samples and interprets that.
-func (t *tiffPicture) decode() (*Photo, error) {
-	across, down := (t.w+t.chunkW-1)/t.chunkW, (t.h+t.chunkH-1)/t.chunkH
-	planes, perChunk := 1, t.samples
-	if t.planar {
-		planes, perChunk = t.samples, 1
-	}
-	n := int64(across) * int64(down) * int64(planes)
-	if n > int64(min(len(t.offsets), len(t.counts))) {
-		return nil, errTruncated
-	}
-	if t.w*t.h > 4*maxPixels/t.samples {
-		return nil, fmt.Errorf("%d×%d pixels of %d samples are more than this program handles; flatten the picture", t.w, t.h, t.samples)
-	}
-	raw := make([]uint16, t.w*t.h*t.samples)
-	var row []uint16
-	for i := range int(n) {
-		plane, x0, y0 := i/(across*down), i%across*t.chunkW, i/across%down*t.chunkH
-		rows := t.chunkH
-		if !t.tiled {
-			rows = min(rows, t.h-y0)
-		}
-		rowBytes := (t.chunkW*perChunk*t.bits + 7) / 8
-		data, err := t.chunk(i, rowBytes*rows)
-		if err != nil {
-			return nil, err
-		}
-		for y := y0; y < min(y0+rows, t.h); y++ {
-			row = t.unpack(row[:0], data[(y-y0)*rowBytes:(y-y0+1)*rowBytes], perChunk)
-			width := min(t.chunkW, t.w-x0)
-			if t.planar {
-				for x := range width {
-					raw[(y*t.w+x0+x)*t.samples+plane] = row[x]
-				}
-			} else {
-				copy(raw[(y*t.w+x0)*t.samples:], row[:width*t.samples])
-			}
-		}
-	}
-	return t.interpret(raw), nil
-}
-
-// chunk decompresses strip or tile i, which must give at least size bytes.
-func (t *tiffPicture) chunk(i, size int) ([]byte, error) {
-	at, n := int64(t.offsets[i]), int64(t.counts[i])
-	end := at + n
-	if end > int64(len(t.data)) || n*tiffRatio(t.compression) < int64(size) {
-		return nil, errTruncated
-	}
-	return tiffDecompress(t.compression, t.data[at:end], size)
-}
-
-// unpack appends a row's samples and undoes the horizontal predictor.
-func (t *tiffPicture) unpack(dst []uint16, src []byte, perPixel int) []uint16 {
-	switch t.bits {
-	case 16:
-		for ; len(src) >= 2; src = src[2:] {
-			dst = append(dst, t.order.Uint16(src))
-		}
-	case 8:
-		for _, v := range src {
-			dst = append(dst, uint16(v))
-		}
-	default:
-		for _, v := range src {
-			for shift := 8 - t.bits; shift >= 0; shift -= t.bits {
-				dst = append(dst, uint16(v)>>shift&(1<<t.bits-1))
-			}
-		}
-	}
-	if t.predictor == 2 {
-		mask := uint16(1<<t.bits - 1)
-		for i := perPixel; i < len(dst); i++ {
-			dst[i] = (dst[i] + dst[i-perPixel]) & mask
-		}
-	}
-	return dst
-}
-
-// interpret turns samples into a photo, in place where they already are one.
-func (t *tiffPicture) interpret(raw []uint16) *Photo {
-	p := &Photo{Width: t.w, Height: t.h, Channels: 3, Max: 255}
-	if t.bits == 16 {
-		p.Max = 65535
-	}
-	n := t.w * t.h
-	if t.alpha >= 0 {
-		p.Alpha = make([]uint16, n)
-		for i := range n {
-			p.Alpha[i] = raw[i*t.samples+t.alpha]
-		}
-	}
-	// colours fills a pixel's channels from its samples. The output never overtakes the input, except
-	// for palettes, whose pixels grow.
-	var colours func(dst, s []uint16)
-	p.Pix = raw
-	switch t.photometric {
-	case whiteIsZero, blackIsZero:
-		p.Channels = 1
-		scale := p.Max / uint16(1<<min(t.bits, 16)-1)
-		colours = func(dst, s []uint16) {
-			dst[0] = s[0] * scale
-			if t.photometric == whiteIsZero {
-				dst[0] = p.Max - dst[0]
-			}
-		}
-	case rgb:
-		colours = func(dst, s []uint16) { copy(dst, s[:3]) }
-	case palette:
-		p.Pix = make([]uint16, 3*n)
-		colours = func(dst, s []uint16) {
-			for k := range 3 {
-				dst[k] = t.sample8(int(s[0]), k)
-			}
-		}
-	case separated:
-		colours = func(dst, s []uint16) {
-			c, m, y, k := uint32(s[0]), uint32(s[1]), uint32(s[2]), uint32(s[3])
-			white := uint32(p.Max)
-			dst[0], dst[1], dst[2] = cmyk(c, k, white), cmyk(m, k, white), cmyk(y, k, white)
-		}
-	}
-	for i := range n {
-		colours(p.Pix[i*p.Channels:(i+1)*p.Channels], raw[i*t.samples:(i+1)*t.samples])
-	}
-	p.Pix = p.Pix[: n*p.Channels : n*p.Channels]
-	if t.associated {
-		p.unpremultiply()
-	}
-	return p
 }
