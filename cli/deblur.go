@@ -21,6 +21,7 @@ type deblurOptions struct {
 	Format       photo.Format
 	Quality      int
 	Strip        bool
+	Background   background // behind what is transparent, where the format has no transparency
 	Recursive    bool
 	SkipExisting bool
 
@@ -56,7 +57,8 @@ times stay, also where the rate varies; sound, subtitles, chapters and metadata 
 rotation is applied. MP4, MOV and MKV are encoded as H.264, WebM as VP9, near to lossless, with
 10 bits where there were more than 8; other kinds become MKV. Transparency makes MOV ProRes 4444, and
 MKV and WebM VP9; MP4 does not keep it. A video that is cut off, or whose sound or subtitles are
-damaged, is an error, but for transport streams, which do not tell where they end. -f, --quality, --strip and standard input are for photos alone.
+damaged, is an error, but for transport streams, which do not tell where they end. -f, --quality,
+--background, --strip and standard input are for photos alone.
 
 A photo or video that fails does not stop the others. Exit code: 0 all went well, 1 some failed,
 2 the command line is wrong, 130 interrupted; what is interrupted leaves nothing behind.`
@@ -104,6 +106,7 @@ func newDeblurCommand(a *app, run func(context.Context, *deblurOptions) error) *
 	f.VarP(&o.Workers, "jobs", "j", "photos to decode and to encode at a time, N or load:proc:save; the GPU takes one")
 	f.StringVarP(&format, "format", "f", "", "output format of photos: png, jpg, tif, webp or bmp (default: the input's)")
 	f.IntVar(&o.Quality, "quality", 95, "JPEG quality, 1 to 100")
+	f.Var(&o.Background, "background", "what shows through transparency in JPEG and BMP: white, black or #rrggbb (default: white)")
 	f.BoolVar(&o.Strip, "strip", false, "leave out EXIF, XMP and ICC profile of photos")
 	f.StringVar(&o.Suffix, "suffix", "_deblurred", "put after the names of results; none is put by default where -o is given")
 	f.BoolVarP(&o.Recursive, "recursive", "r", false, "take in the subfolders of folders")
@@ -161,7 +164,7 @@ func (a *app) deblur(ctx context.Context, o *deblurOptions) error {
 		return a.printPlans(engine, o, jobs)
 	}
 	p := &pipeline{
-		engine: engine, options: o.restore, encoding: photo.EncodeOptions{Quality: o.Quality, Strip: o.Strip},
+		engine: engine, options: o.restore, encoding: photo.EncodeOptions{Quality: o.Quality, Strip: o.Strip, Background: o.Background.Color},
 		workers: o.Workers, report: report, stdout: a.stdout,
 	}
 	return p.run(ctx, jobs)

@@ -3,6 +3,7 @@ package cli
 import (
 	"errors"
 	"fmt"
+	"image/color"
 	"math"
 	"os"
 	"path/filepath"
@@ -71,6 +72,35 @@ func (w *workers) Set(text string) error {
 		numbers[i] = n
 	}
 	*w = workers{numbers[0], numbers[len(numbers)-1]}
+	return nil
+}
+
+// background is an option such as white or #ff8000.
+type background struct{ color.Color }
+
+func (b *background) Type() string { return "colour" }
+
+func (b *background) String() string {
+	if b.Color == nil {
+		return ""
+	}
+	c := color.NRGBAModel.Convert(b.Color).(color.NRGBA)
+	return fmt.Sprintf("#%02x%02x%02x", c.R, c.G, c.B)
+}
+
+func (b *background) Set(text string) error {
+	switch text {
+	case "white":
+		text = "#ffffff"
+	case "black":
+		text = "#000000"
+	}
+	digits, marked := strings.CutPrefix(text, "#")
+	value, err := strconv.ParseUint(digits, 16, 24)
+	if err != nil || !marked || len(digits) != 6 {
+		return errors.New("this is no colour: write white, black or #rrggbb, with '#' in quotes")
+	}
+	b.Color = color.NRGBA{uint8(value >> 16), uint8(value >> 8), uint8(value), 255}
 	return nil
 }
 

@@ -86,23 +86,26 @@ func (r *report) begin(jobs []*job) {
 	}
 }
 
-// warnings say what the output cannot hold, or nothing.
-func (j *job) warnings() []string {
+// warnings say what of the photo is not read or the output cannot hold, or nothing.
+func (j *job) warnings() (out []string) {
 	if j.video != nil {
 		return j.videoWarnings()
+	}
+	if j.info.Unmanaged {
+		out = append(out, j.label()+": the ICC profile of its inks cannot be read, so colours will be off: convert it to sRGB first")
 	}
 	alpha := j.info.Alpha && !j.format.KeepsAlpha()
 	depth := j.info.Depth == 16 && !j.format.KeepsDepth16()
 	what := "transparency and 16 bits a sample are"
 	switch {
 	case !alpha && !depth:
-		return nil
+		return out
 	case !depth:
 		what = "transparency is"
 	case !alpha:
 		what = "16 bits a sample are"
 	}
-	return []string{fmt.Sprintf("%s: %s lost in %s: -f png keeps everything", j.label(), what, j.format)}
+	return append(out, fmt.Sprintf("%s: %s lost in %s: -f png keeps everything", j.label(), what, j.format))
 }
 
 func (r *report) started(j *job) { r.add(j, event{Event: "start"}) }

@@ -54,6 +54,12 @@ func TestBadInput(t *testing.T) {
 	sos := bytes.Index(scans, []byte{0xFF, 0xDA})
 	scans = append(bytes.Clone(scans[:sos]), bytes.Repeat(scans[sos:sos+14], 300)...)
 
+	le := block{order: binary.LittleEndian}
+	jpegTIFF := func(data []byte) []byte {
+		return buildTIFF(t, 9, 9, 3, 8, yCbCr, data, le.shortField(tagCompression, jpegCode))
+	}
+	grey4 := []byte{0, 0, 0, 0, 80, 80, 80, 0, 160, 160, 160, 0, 240, 240, 240, 0}
+
 	for name, c := range map[string]struct {
 		data []byte
 		says string
@@ -76,20 +82,46 @@ func TestBadInput(t *testing.T) {
 		"tiff huge":         {tiff(tagWidth, 1<<30), "more than"},
 		"tiff no data":      {tiff(tagHeight, 20000000), "cannot be stored in"},
 		"tiff zero":         {tiff(tagWidth, 0), "0×9"},
-		"tiff compression":  {tiff(tagCompression, 7), "compression 7"},
+		"tiff compression":  {tiff(tagCompression, 34712), "compression 34712"},
+		"tiff old jpeg":     {tiff(tagCompression, oldJPEG), "compression 6"},
+		"tiff jpeg":         {tiff(tagCompression, jpegCode), "missing SOI marker"},
+		"tiff jpeg huge":    {jpegTIFF(jpegOf(0x3F, 0x3F)), "16137×16137 pixels where 9×9 are expected"},
+		"tiff jpeg small":   {jpegTIFF(mustEncode(t, noise(9, 8, 3, 255, false), JPEG)), "9×8 pixels where 9×9 are expected"},
+		"tiff jpeg grey":    {jpegTIFF(mustEncode(t, noise(9, 9, 1, 255, false), JPEG)), "1 samples per pixel in JPEG data where 3 are expected"},
+		"tiff jpeg scans":   {jpegTIFF(scans), "scans"},
 		"tiff raw preview":  {append([]byte("II*\x00\x08\x00\x00\x00\x01\x00\xfe\x00\x04\x00\x01\x00\x00\x00\x01\x00\x00\x00"), 0, 0, 0, 0), "camera raw"},
-		"tiff colour model": {tiff(tagPhotometric, 6), "colour model 6"},
+		"tiff colour model": {tiff(tagPhotometric, 10), "colour model 10"},
 		"tiff strip beyond": {tiff(tagStripOffsets, 1<<31), "truncated"},
 		"tiff bytes beyond": {tiff(tagStripByteCounts, 1<<31), "truncated"},
 		"tiff predictor":    {tiff(tagPredictor, 3), "predictor 3"},
-		"bigtiff":           {[]byte("II+\x00\x08\x00\x00\x00\x00\x00"), "BigTIFF"},
+		"tiff ycbcr alpha":  {tiff(tagPhotometric, yCbCr), "together with alpha"},
+		"tiff signed":       {buildTIFF(t, 1, 1, 1, 16, blackIsZero, make([]byte, 2), le.shortField(tagSampleFormat, 2)), "signed"},
+		"tiff 32 bits":      {buildTIFF(t, 1, 1, 1, 32, blackIsZero, make([]byte, 4)), "32-bit"},
+		"tiff float lab":    {buildTIFF(t, 1, 1, 3, 32, cieLab, make([]byte, 12), le.shortField(tagSampleFormat, 3)), "floating-point"},
+		"tiff inks":         {buildTIFF(t, 1, 1, 4, 8, separated, make([]byte, 4), le.shortField(tagInkSet, 2)), "such inks"},
+		"tiff sampling":     {buildTIFF(t, 1, 1, 3, 8, yCbCr, make([]byte, 9), le.shortField(tagSubsampling, 2, 3)), "subsampling"},
+		"tiff coefficients": {buildTIFF(t, 1, 1, 3, 8, yCbCr, make([]byte, 9), field{tag: tagReferences, kind: 5, count: 6, value: make([]byte, 48)}), "coefficients"},
+		"bigtiff cut":       {[]byte("II+\x00\x08\x00\x00\x00\x00\x00"), "truncated"},
+		"bigtiff beyond":    {[]byte("II+\x00\x08\x00\x00\x00\xFF\xFF\xFF\xFF\xFF\xFF\xFF\x7F\x00\x00"), "truncated"},
+		"bigtiff entries":   {[]byte("MM\x00+\x00\x08\x00\x00\x00\x00\x00\x00\x00\x00\x00\x10\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF"), "truncated"},
 		"webp huge":         {vp8l(0x0FFFFFFF), "cannot be stored in"},
 		"webp animated":     {read("animated.webp"), "animated WebP"},
 		"webp no picture":   {[]byte("RIFF\x04\x00\x00\x00WEBP"), "truncated"},
 		"bmp huge":          {bmpOf(18, 1<<30), "more than"},
 		"bmp no data":       {bmpOf(18, 1<<20), "cannot be stored in"},
-		"bmp zero":          {bmpOf(18, 0), "unsupported kind"},
-		"bmp run-length":    {bmpOf(30, 1), "uncompressed"},
+		"bmp zero":          {bmpOf(18, 0), "nothing in it"},
+		"bmp wide":          {bmpOf(18, 1<<31), "nothing in it"},
+		"bmp jpeg":          {bmpOf(30, 4), "unsupported kind"},
+		"bmp runs of 24":    {bmpOf(30, 1), "unsupported kind"},
+		"bmp header":        {bmpOf(14, 41), "unsupported kind"},
+		"bmp header cut":    {bmpOf(14, 1<<31), "truncated"},
+		"bmp runs of few":   {buildBMP(16384, 16384, 8, bmpRuns8, []byte{0, 1}, grey4...), "cannot be stored in 2 bytes"},
+		"bmp runs cut":      {buildBMP(2, 2, 8, bmpRuns8, []byte{2, 1, 0, 0, 1, 1}, grey4...), "truncated"},
+		"bmp pixels cut":    {buildBMP(4, 1, 8, bmpRuns8, []byte{0, 4, 1, 2}, grey4...), "truncated"},
+		"bmp index":         {buildBMP(2, 1, 8, bmpRuns8, []byte{2, 4, 0, 1}, grey4...), "beyond its palette"},
+		"bmp palette cut":   {buildBMP(2, 1, 8, bmpPlain, nil), "truncated"},
+		"bmp no red":        {buildBMP(1, 1, 16, bmpMasks, make([]byte, 4), 0, 0, 0, 0, 0xE0, 7, 0, 0, 0x1F, 0, 0, 0), "unsupported kind"},
+		"bmp mask in two":   {buildBMP(1, 1, 32, bmpMasks, make([]byte, 4), 5, 0, 0, 0, 0xE0, 7, 0, 0, 0, 0x1F, 0, 0), "unsupported kind"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var before, after runtime.MemStats

@@ -33,7 +33,10 @@ func openInks(profile []byte, announced bool) (inks *icc.Pipeline, ok bool) {
 		return nil, false
 	}
 	inks, err = p.CreateTransformerToSRGB(icc.PerceptualRenderingIntent, true, 4, true, false, true)
-	return inks, err == nil
+	if err != nil { // it returns half a pipeline with that
+		return nil, false
+	}
+	return inks, true
 }
 
 // soundProfile checks what the library takes on trust: it allocates what counts and offsets ask for,

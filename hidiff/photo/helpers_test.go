@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -148,4 +149,35 @@ func headerPNG(w, h uint32) []byte {
 	b := binary.BigEndian.AppendUint32(nil, w)
 	b = append(binary.BigEndian.AppendUint32(b, h), 8, 2, 0, 0, 0)
 	return pngChunk(pngChunk([]byte(pngSignature), "IHDR", b), "IEND", nil)
+}
+
+// buildTIFF is a little-endian TIFF of one uncompressed strip, of which further fields replace those of
+// the same tags.
+func buildTIFF(t testing.TB, w, h, samples, bits, photometric int, strip []byte, further ...field) []byte {
+	t.Helper()
+	b := block{order: binary.LittleEndian}
+	fields := []field{
+		b.longField(tagWidth, uint32(w)), b.longField(tagHeight, uint32(h)), b.shortField(tagBits, uint16(bits)),
+		b.shortField(tagPhotometric, uint16(photometric)), b.shortField(tagSamples, uint16(samples)),
+		b.longField(tagStripOffsets, 8), b.longField(tagStripByteCounts, uint32(len(strip))),
+	}
+	fields = slices.DeleteFunc(fields, func(f field) bool { return find(further, f.tag).tag != 0 })
+	out, first := appendFields(append([]byte("II*\x00\x00\x00\x00\x00"), strip...), b.order, append(fields, further...))
+	b.order.PutUint32(out[4:], uint32(first))
+	return out
+}
+
+// buildBMP is a BMP with a header of 40 bytes and what follows it before the pixels: palette or masks.
+func buildBMP(w, h, bits, compression int, pixels []byte, behindHeader ...byte) []byte {
+	le := binary.LittleEndian
+	out := make([]byte, 54, 54+len(behindHeader)+len(pixels))
+	copy(out, "BM")
+	le.PutUint32(out[10:], uint32(54+len(behindHeader)))
+	le.PutUint32(out[14:], 40)
+	le.PutUint32(out[18:], uint32(w))
+	le.PutUint32(out[22:], uint32(h))
+	le.PutUint16(out[26:], 1)
+	le.PutUint16(out[28:], uint16(bits))
+	le.PutUint32(out[30:], uint32(compression))
+	return append(append(out, behindHeader...), pixels...)
 }

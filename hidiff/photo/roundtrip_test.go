@@ -6,6 +6,7 @@ import (
 	"image"
 	"image/color"
 	"image/png"
+	"math"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -54,6 +55,12 @@ func expected(p *Photo, f Format) *Photo {
 	q := newPhoto(p.Width, p.Height, p.Channels, p.Max, p.Alpha != nil && f.KeepsAlpha())
 	copy(q.Pix, p.Pix)
 	copy(q.Alpha, p.Alpha)
+	if p.Alpha != nil && !f.KeepsAlpha() { // on white
+		for i, v := range q.Pix {
+			a, m := float64(p.Alpha[i/p.Channels]), float64(p.Max)
+			q.Pix[i] = uint16(math.Floor((float64(v)*a+m*(m-a))/m + 0.5))
+		}
+	}
 	if p.Max == 65535 && !f.KeepsDepth16() {
 		q.Max = 255
 		for _, s := range [][]uint16{q.Pix, q.Alpha} {

@@ -3,6 +3,7 @@ package photo
 import (
 	"errors"
 	"fmt"
+	"image/color"
 	"io/fs"
 	"math/rand/v2"
 	"os"
@@ -14,12 +15,15 @@ type EncodeOptions struct {
 	Format  Format
 	Quality int  // JPEG only, 1..100; 0 means 95
 	Strip   bool // leave out EXIF, XMP and ICC
+	// Background shows through transparency where the format has none; nil means white. It is taken for a
+	// colour in the photo's own colour space.
+	Background color.Color
 }
 
 // Encode writes a photo in o.Format. The same photo gives the same bytes.
 //
-// Left out without an error, because the format has no place for it: alpha in JPEG and BMP (see
-// [Format.KeepsAlpha]); the lower 8 bits, after rounding, in JPEG, WebP and BMP (see
+// Left out without an error, because the format has no place for it: alpha in JPEG and BMP, where the
+// background shows through (see [Format.KeepsAlpha]); the lower 8 bits, after rounding, in JPEG, WebP and BMP (see
 // [Format.KeepsDepth16]); grey in WebP, which comes back as RGB; all metadata in BMP; EXIF or XMP too
 // long for a JPEG segment (64 KiB); an ICC profile for another number of channels than is written; for
 // TIFF, EXIF tags of the first directory that describe the old file's pixels.
@@ -32,7 +36,10 @@ func Encode(p *Photo, o EncodeOptions) ([]byte, error) {
 		q.Meta = Metadata{}
 	}
 	q.Meta.EXIF, q.Meta.XMP, q.Meta.ICC = notEmpty(q.Meta.EXIF), notEmpty(q.Meta.XMP), notEmpty(q.Meta.ICC)
-	channels := p.Channels
+	if q.Alpha != nil && !o.Format.KeepsAlpha() {
+		q.putOn(o.Background)
+	}
+	channels := q.Channels
 	if o.Format == WebP {
 		channels = 3
 	}
@@ -52,6 +59,34 @@ func Encode(p *Photo, o EncodeOptions) ([]byte, error) {
 		return encodeBMP(&q)
 	}
 	return nil, fmt.Errorf("unknown image format %q; use png, jpeg, tiff, webp or bmp", o.Format)
+}
+
+// putOn replaces samples by new ones that are mixed with a background, and drops alpha. Grey becomes RGB
+// on a background that is not grey.
+func (p *Photo) putOn(background color.Color) {
+	if background == nil {
+		background = color.White
+	}
+	c := color.NRGBA64Model.Convert(background).(color.NRGBA64)
+	behind := [3]uint16{c.R, c.G, c.B}
+	if p.Max == 255 {
+		for k := range behind {
+			behind[k] >>= 8
+		}
+	}
+	channels := p.Channels
+	if c.R != c.G || c.G != c.B {
+		channels = 3
+	}
+	mixed := make([]uint16, 0, p.Width*p.Height*channels)
+	for i := range p.Width * p.Height {
+		front, alpha := p.rgb(i)
+		a, m := uint64(min(alpha, p.Max)), uint64(p.Max)
+		for k, v := range front[:channels] {
+			mixed = append(mixed, uint16((uint64(v)*a+uint64(behind[k])*(m-a)+m/2)/m))
+		}
+	}
+	p.Pix, p.Channels, p.Alpha = mixed, channels, nil
 }
 
 func notEmpty(b []byte) []byte {
