@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"encoding/json"
+	"image/color"
 	"os"
 	"path/filepath"
 	"strings"
@@ -37,6 +38,8 @@ func TestDeblurOptions(t *testing.T) {
 		{"a.jpg -f jpg --quality 80 --strip --skip-existing", with(func(o *deblurOptions) {
 			o.Format, o.Quality, o.Strip, o.SkipExisting = photo.JPEG, 80, true, true
 		})},
+		{"a.jpg --background black", with(func(o *deblurOptions) { o.Background = background{color.NRGBA{0, 0, 0, 255}} })},
+		{"a.jpg --background #fF8001", with(func(o *deblurOptions) { o.Background = background{color.NRGBA{255, 128, 1, 255}} })},
 		{"a.jpg -f TIF", with(func(o *deblurOptions) { o.Format = photo.TIFF })},
 		{"a.jpg --memory 1.5GiB --seed 18446744073709551615", with(func(o *deblurOptions) { o.Memory, o.Seed = 3<<29, 1<<64-1 })},
 		{"a.jpg -j 3 --plan --json", with(func(o *deblurOptions) { o.Workers, o.Plan, o.JSON = workers{3, 3}, true, true })},
@@ -61,6 +64,21 @@ func TestConvertOptions(t *testing.T) {
 		Weights: []string{"a.pth", "b.pth"}, Output: "c.safetensors", Options: "d.yml", F16: true, ParamKey: "params_ema", Force: true,
 		Metadata: map[string]string{"a": "b=c,d", "e": ""},
 	}, got)
+}
+
+func TestBackground(t *testing.T) {
+	for text, want := range map[string]string{
+		"white": "#ffffff", "black": "#000000", "#12aBc0": "#12abc0",
+		"": "", "red": "", "123456": "", "#12345": "", "#1234567": "", "#12345g": "", "#+12345": "", "White": "",
+	} {
+		var b background
+		if want == "" {
+			require.ErrorContains(t, b.Set(text), "#rrggbb", text)
+		} else {
+			require.NoError(t, b.Set(text))
+		}
+		require.Equal(t, want, b.String())
+	}
 }
 
 func TestByteSize(t *testing.T) {

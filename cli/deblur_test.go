@@ -235,6 +235,50 @@ func TestDeblurWarnsOfLosses(t *testing.T) {
 	}
 }
 
+// What a photo of four inks or of several pages cannot be, in every way that a photo comes in.
+func TestDeblurOfInksAndPages(t *testing.T) {
+	testdata, err := filepath.Abs("../hidiff/photo/testdata")
+	require.NoError(t, err)
+	t.Chdir(t.TempDir())
+	inks, err := os.ReadFile(filepath.Join(testdata, "icc-cmyk.jpg"))
+	require.NoError(t, err)
+	writeText(t, "sound.jpg", string(inks))
+	writeText(t, "broken.jpg", strings.Replace(string(inks), "CMYKLab ", "CMYKLuv ", 1))
+	const warning = "warning: broken.jpg: the ICC profile of its inks cannot be read, so colours will be off: convert it to sRGB first\n"
+	got := deblurFake(t, &fakeEngine{}, "broken.jpg", "sound.jpg", "-o", "out")
+	require.Equal(t, exitOK, got.code, got.stderr)
+	require.Equal(t, 1, strings.Count(got.stderr, "warning"), got.stderr)
+	require.Contains(t, got.stderr, warning)
+	got = deblurFake(t, &fakeEngine{}, "broken.jpg", "-o", "out.png", "--json")
+	require.Contains(t, got.stdout, `"event":"warning","input":"broken.jpg"`)
+
+	pages, err := os.ReadFile(filepath.Join(testdata, "pages.tif"))
+	require.NoError(t, err)
+	writeText(t, "in/pages.tif", string(pages))
+	for _, args := range [][]string{{"deblur", "in/pages.tif", "-o", "x.tif"}, {"deblur", "-", "-o", "x.png"}, {"deblur", "in", "-o", "x", "--plan"}, {"synth", "in", "-o", "x"}} {
+		got := runFake(t, t.Context(), nil, pages, args...)
+		require.Equal(t, exitFailed, got.code)
+		require.Contains(t, got.stderr, ": a TIFF of several pages; save each page as a file of its own first\n")
+		require.NotContains(t, files(t, "."), "x")
+	}
+}
+
+func TestDeblurPutsTransparencyOnBackground(t *testing.T) {
+	t.Chdir(t.TempDir())
+	p := picture(16, 16)
+	p.Alpha = make([]uint16, 16*16)
+	write(t, "a.png", p)
+	for _, c := range []struct {
+		args []string
+		want uint16
+	}{{nil, 255}, {[]string{"--background", "#000000"}, 0}} {
+		require.Equal(t, exitOK, deblurFake(t, &fakeEngine{}, append([]string{"a.png", "-o", "a.jpg"}, c.args...)...).code)
+		q, err := photo.Open("a.jpg")
+		require.NoError(t, err)
+		require.Equal(t, c.want, q.Pix[0])
+	}
+}
+
 // TestDeblurInterrupted cancels in the middle of the second photo.
 func TestDeblurInterrupted(t *testing.T) {
 	t.Chdir(t.TempDir())

@@ -7,7 +7,8 @@
 //
 // Read: PNG, JPEG, TIFF, WebP, BMP. Written: the same, WebP losslessly. What a format cannot hold is
 // left out on writing: see [Format.KeepsAlpha], [Format.KeepsDepth16] and [Encode].
-// Colours are never converted between ICC profiles; the profile travels with the samples.
+// Colours are not converted between ICC profiles, as the profile travels with the samples; only those of
+// inks and of CIE L*a*b* become sRGB.
 package photo
 
 import (
