@@ -20,14 +20,14 @@ func openInks(profile []byte, announced bool) (inks *icc.Pipeline, ok bool) {
 	if !announced {
 		return nil, true
 	}
+	if !soundProfile(profile) {
+		return nil, false
+	}
 	defer func() {
 		if recover() != nil { // the library indexes what damaged tables point to
 			inks, ok = nil, false
 		}
 	}()
-	if !soundProfile(profile) {
-		return nil, false
-	}
 	p, err := icc.DecodeProfile(bytes.NewReader(profile))
 	if err != nil {
 		return nil, false

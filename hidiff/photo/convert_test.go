@@ -85,6 +85,7 @@ func TestUnreadableInkProfiles(t *testing.T) {
 	for name, profile := range map[string][]byte{
 		"empty":            {0},
 		"cut":              sound[:len(sound)-100],
+		"without tags":     sound[:132],
 		"of RGB":           changed(sound, 16, []byte("RGB ")...),
 		"no table":         bytes.ReplaceAll(sound, []byte("A2B0"), []byte("none")),
 		"kind of table":    bytes.ReplaceAll(sound, []byte("mft2"), []byte("mftX")),
