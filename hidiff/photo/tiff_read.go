@@ -217,9 +217,8 @@ func readTIFFHeader(b block, fields []field) (*tiffPicture, error) {
 		}
 	}
 	base := map[int]int{whiteIsZero: 1, blackIsZero: 1, rgb: 3, palette: 1, separated: 4, yCbCr: 3, cieLab: 3, iccLab: 3}[t.photometric]
-	packed := t.compression == lzwCode || t.compression == deflateAdobe || t.compression == deflateOld
-	if !packed {
-		t.predictor = 1 // it belongs to these compressions
+	if t.compression != lzwCode && t.compression != deflateAdobe && t.compression != deflateOld {
+		t.predictor = 1 // only these use it
 	}
 	format := number(tagSampleFormat, 1)
 	t.floats = format == 3
@@ -241,7 +240,7 @@ func readTIFFHeader(b block, fields []field) (*tiffPicture, error) {
 		return nil, errors.New("a TIFF with JPEG data of the old kind (compression 6), which was never well defined, is not supported; save it with another compression")
 	case tiffRatio(t.compression) == 0:
 		return nil, fmt.Errorf("TIFF compression %d is not supported; save with LZW, Deflate, PackBits, JPEG or none", t.compression)
-	case t.compression == jpegCode && (t.bits != 8 || t.floats):
+	case t.compression == jpegCode && t.bits != 8:
 		return nil, fmt.Errorf("a TIFF with JPEG data of %d bits is not supported; save it with another compression", t.bits)
 	case t.predictor != 1 && (t.floats && t.predictor != 3 || !t.floats && (t.predictor != 2 || t.bits != 8 && t.bits != 16)):
 		return nil, fmt.Errorf("TIFF predictor %d is not supported for %d-bit samples; save without it", t.predictor, t.bits)
@@ -249,20 +248,8 @@ func readTIFFHeader(b block, fields []field) (*tiffPicture, error) {
 	t.reversed = number(tagFillOrder, 1) == 2 && t.compression != jpegCode
 	t.tables = find(fields, tagJPEGTables).value
 	if t.photometric == yCbCr {
-		var err error
-		if t.ycc, err = readYCC(b, fields, t.bits); err != nil {
+		if err := t.readYCC(fields); err != nil {
 			return nil, err
-		}
-		switch {
-		case t.compression == jpegCode: // the JPEG data say how their samples are shared
-			t.photometric, t.ycbcrJPEG = rgb, true
-			if t.planar {
-				return nil, errPlanarYCC
-			}
-		case t.ycc.shared():
-			if t.planar || t.predictor != 1 || t.samples != 3 || t.bits != 8 {
-				return nil, errPlanarYCC
-			}
 		}
 	}
 	if t.samples > base {
@@ -284,17 +271,26 @@ func readTIFFHeader(b block, fields []field) (*tiffPicture, error) {
 			t.colours = append(t.colours, uint16(v))
 		}
 	}
-	t.chunkW, t.chunkH = t.w, min(t.h, max(1, number(tagRowsPerStrip, t.h)))
+	return t, t.readChunks(fields)
+}
+
+// readChunks reads where the strips or tiles are.
+func (t *tiffPicture) readChunks(fields []field) error {
+	number := func(tag uint16) int { v, _ := t.number(find(fields, tag), 0); return int(v) }
+	t.chunkW, t.chunkH = t.w, t.h
+	if n := number(tagRowsPerStrip); n > 0 {
+		t.chunkH = min(n, t.h)
+	}
 	offsets, counts := find(fields, tagStripOffsets), find(fields, tagStripByteCounts)
 	if t.tiled = find(fields, tagTileWidth).tag != 0; t.tiled {
-		t.chunkW, t.chunkH = number(tagTileWidth, 0), number(tagTileHeight, 0)
+		t.chunkW, t.chunkH = number(tagTileWidth), number(tagTileHeight)
 		offsets, counts = find(fields, tagTileOffsets), find(fields, tagTileByteCounts)
 		if t.chunkW < 1 || t.chunkH < 1 || t.chunkW > max(1024, t.w+15) || t.chunkH > max(1024, t.h+15) {
-			return nil, fmt.Errorf("TIFF tiles of %d×%d pixels do not suit a picture of %d×%d; the file is damaged", t.chunkW, t.chunkH, t.w, t.h)
+			return fmt.Errorf("TIFF tiles of %d×%d pixels do not suit a picture of %d×%d; the file is damaged", t.chunkW, t.chunkH, t.w, t.h)
 		}
 	}
-	t.offsets, t.counts = b.numbers(offsets), b.numbers(counts)
-	return t, nil
+	t.offsets, t.counts = t.numbers(offsets), t.numbers(counts)
+	return nil
 }
 
 // sample8 takes a palette entry to 8 bits.

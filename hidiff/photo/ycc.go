@@ -2,6 +2,7 @@ package photo
 
 import (
 	"errors"
+	"slices"
 )
 
 // ycc is how TIFF stores YCbCr outside JPEG data: TIFF 6.0, section 21.
@@ -12,28 +13,30 @@ type ycc struct {
 	codes  [6]float64 // of black and white luma, and of no and most Cb and Cr
 }
 
-var errPlanarYCC = errors.New("a TIFF with YCbCr in separate planes, or with shared colour samples together with alpha, 16 bits or a predictor, is not supported; convert it to RGB")
-
-func readYCC(b block, fields []field, bits int) (ycc, error) {
-	c := ycc{sx: 2, sy: 2, luma: [3]float64{0.299, 0.587, 0.114}, white: float64(int(1)<<bits - 1)}
-	half := float64(int(1) << (bits - 1))
-	c.codes = [6]float64{0, c.white, half, c.white, half, c.white}
-	f := find(fields, tagSubsampling)
-	if x, ok := b.number(f, 0); ok {
-		y, _ := b.number(f, 1)
+// readYCC reads how a picture stores YCbCr. JPEG data say so themselves, and become RGB.
+func (t *tiffPicture) readYCC(fields []field) error {
+	white, middle := float64(int(1)<<t.bits-1), float64(int(1)<<(t.bits-1))
+	c := ycc{sx: 2, sy: 2, luma: [3]float64{0.299, 0.587, 0.114}, white: white, codes: [6]float64{0, white, middle, white, middle, white}}
+	if f := find(fields, tagSubsampling); f.count == 2 {
+		x, _ := t.number(f, 0)
+		y, _ := t.number(f, 1)
 		c.sx, c.sy = int(x), int(y)
 	}
-	b.rationals(find(fields, tagCoefficients), c.luma[:])
-	b.rationals(find(fields, tagReferences), c.codes[:])
-	for _, s := range []int{c.sx, c.sy} {
-		if s != 1 && s != 2 && s != 4 {
-			return c, errors.New("a TIFF with YCbCr whose subsampling is damaged")
-		}
+	t.rationals(find(fields, tagCoefficients), c.luma[:])
+	t.rationals(find(fields, tagReferences), c.codes[:])
+	sizes := []int{1, 2, 4}
+	switch {
+	case t.compression == jpegCode && !t.planar:
+		t.photometric, t.ycbcrJPEG = rgb, true
+	case !slices.Contains(sizes, c.sx) || !slices.Contains(sizes, c.sy):
+		return errors.New("a TIFF with YCbCr whose subsampling is damaged")
+	case c.codes[0] == c.codes[1] || c.codes[2] == c.codes[3] || c.codes[4] == c.codes[5] || c.luma[1] == 0:
+		return errors.New("a TIFF with YCbCr whose coefficients are damaged")
+	case t.compression == jpegCode || c.shared() && (t.planar || t.predictor != 1 || t.samples != 3 || t.bits != 8):
+		return errors.New("a TIFF with YCbCr in separate planes, or with shared colour samples together with alpha, 16 bits or a predictor, is not supported; convert it to RGB")
 	}
-	if c.codes[0] == c.codes[1] || c.codes[2] == c.codes[3] || c.codes[4] == c.codes[5] || c.luma[1] == 0 {
-		return c, errors.New("a TIFF with YCbCr whose coefficients are damaged")
-	}
-	return c, nil
+	t.ycc = c
+	return nil
 }
 
 // rationals fills numbers from a field of as many fractions, if it is that.
