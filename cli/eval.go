@@ -15,6 +15,7 @@ import (
 	"hidiff/hidiff/eval"
 	"hidiff/hidiff/metrics"
 	"hidiff/hidiff/photo"
+	"hidiff/internal/lock"
 	"hidiff/trainer"
 )
 
@@ -251,6 +252,14 @@ func (a *app) eval(ctx context.Context, o *evalOptions) error {
 	if err := writable(e.folder); err != nil {
 		return fmt.Errorf("%s: %w", e.folder, err)
 	}
+	alone, err := lock.Acquire(filepath.Join("results", "."+e.result.Name+".lock"))
+	if held := new(lock.HeldError); errors.As(err, &held) {
+		err = fmt.Errorf("%s is %w: wait for that to end, or choose another --name", e.folder, held)
+	}
+	if err != nil {
+		return err
+	}
+	defer alone.Release()
 	return e.run(ctx, weights)
 }
 

@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"hidiff/internal/lock"
 )
 
 // experiment is the folder of a training, laid out as BasicSR's:
@@ -43,11 +45,34 @@ func experimentFolder(root, name string) string { return filepath.Join(root, "ex
 // timeInNames is BasicSR's.
 const timeInNames = "20060102_150405"
 
+func checkName(name string) error {
+	if !filepath.IsLocal(name) || name != filepath.Base(name) || name == "." {
+		return fmt.Errorf("name: %q cannot be the name of a folder: choose a plain word such as train_GoPro_S1", name)
+	}
+	return nil
+}
+
+// lockExperiment keeps other runs out of an experiment. The file lies beside its folder, which may be put aside.
+func lockExperiment(root, name string) (*lock.Lock, error) {
+	if err := checkName(name); err != nil {
+		return nil, err
+	}
+	dir := experimentFolder(root, name)
+	if err := os.MkdirAll(filepath.Dir(dir), 0o777); err != nil {
+		return nil, err
+	}
+	l, err := lock.Acquire(filepath.Join(filepath.Dir(dir), "."+name+".lock"))
+	if held := new(lock.HeldError); errors.As(err, &held) {
+		err = fmt.Errorf("%s is %w: wait for that to end, or give another name", dir, held)
+	}
+	return l, err
+}
+
 // openExperiment makes the folders of an experiment below root, or finds them. Only
 // startAnew moves what is there.
 func openExperiment(root, name string, mode startMode, now time.Time) (*experiment, error) {
-	if !filepath.IsLocal(name) || name != filepath.Base(name) || name == "." {
-		return nil, fmt.Errorf("name: %q cannot be the name of a folder: choose a plain word such as train_GoPro_S1", name)
+	if err := checkName(name); err != nil {
+		return nil, err
 	}
 	stamp := now.Format(timeInNames)
 	dir := experimentFolder(root, name)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"hidiff/autograd"
+	"hidiff/internal/lock"
 	"hidiff/tensor"
 )
 
@@ -44,6 +45,7 @@ type run struct {
 	loader    *Loader
 	tape      *autograd.Tape
 	watch     *watcher
+	lock      *lock.Lock
 	exp       *experiment
 	val       []valSet
 	best      BestResults
@@ -119,6 +121,9 @@ func (r *run) open(ctx context.Context) error {
 		return err
 	}
 	if r.scheduler, err = r.Train.NewScheduler(); err != nil {
+		return err
+	}
+	if r.lock, err = lockExperiment(r.Root, r.Name); err != nil {
 		return err
 	}
 	if r.exp, err = openExperiment(r.Root, r.Name, mode, time.Now()); err != nil {
@@ -479,4 +484,5 @@ func (r *run) close() {
 	if r.watch != nil {
 		_ = r.watch.Close() // it has warned of what could not be written
 	}
+	r.lock.Release()
 }
