@@ -4,11 +4,12 @@ package trainer
 
 import (
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 
 	"github.com/PowerDNS/lmdb-go/lmdb"
+
+	"hidiff/internal/textfile"
 )
 
 // lmdbSource is an LMDB as BasicSR's scripts make them: data.mdb maps keys to encoded photos, and
@@ -46,7 +47,7 @@ func (s *lmdbSource) Close() error { return s.env.Close() }
 
 func (s *lmdbSource) list() (map[string]string, error) {
 	file := filepath.Join(s.root, "meta_info.txt")
-	data, err := os.ReadFile(file)
+	data, err := textfile.Read(file)
 	if err != nil {
 		return nil, err
 	}

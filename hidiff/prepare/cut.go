@@ -11,6 +11,7 @@ import (
 
 	"hidiff/hidiff/photo"
 	"hidiff/internal/lock"
+	"hidiff/internal/textfile"
 )
 
 // Run cuts the crops that are not there yet, and looks afterwards whether all that should be there are, and
@@ -209,7 +210,7 @@ func (p *Plan) checkOutput() error {
 func (p *Plan) record() string { return filepath.Join(p.o.Output, "crop", "prepare.json") }
 
 func (p *Plan) readRecord() (c Cutting, err error) {
-	data, err := os.ReadFile(p.record())
+	data, err := textfile.Read(p.record())
 	if os.IsNotExist(err) {
 		return Released, nil
 	}

@@ -423,3 +423,13 @@ func TestTwoRunsIntoOneFolder(t *testing.T) {
 	require.NoFileExists(t, filepath.Join(out, "crop", ".lock"))
 	require.NoError(t, second.Run(t.Context()), "and it is free again")
 }
+
+// A record that an editor of Windows saved.
+func TestRecordOfWindows(t *testing.T) {
+	dir, out := tree(t, 4, 6, "train/{input,target}/1.png", "test/{input,target}/1.png"), t.TempDir()
+	p := cutAll(t, dir, out)
+	text, err := os.ReadFile(p.record())
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(p.record(), append([]byte("\uFEFF"), bytes.ReplaceAll(text, []byte("\n"), []byte("\r\n"))...), 0o666))
+	require.Zero(t, cutAll(t, dir, out).Splits[0].Written)
+}

@@ -14,6 +14,7 @@ import (
 	"sync"
 
 	"hidiff/internal/lock"
+	"hidiff/internal/textfile"
 )
 
 // version is that of the pairs: it changes whenever the same options would give others. A repair of pairs that were broken
@@ -66,7 +67,7 @@ func (f *folder) open(o Options) error {
 	if err != nil {
 		return err
 	}
-	found, err := os.ReadFile(f.path(optionsFile))
+	found, err := textfile.Read(f.path(optionsFile))
 	switch {
 	case err == nil:
 		err = sameOptions(f.dir, found, wanted)
@@ -135,7 +136,7 @@ func sameOptions(dir string, found, wanted []byte) error {
 
 // read lists the pairs that are there, both photos of them. The end of a line that a killed run did not finish is passed over.
 func (f *folder) read() error {
-	text, err := os.ReadFile(f.path(manifestFile))
+	text, err := textfile.Read(f.path(manifestFile))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}

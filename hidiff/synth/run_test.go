@@ -239,3 +239,17 @@ func TestTwoRunsIntoOneFolder(t *testing.T) {
 	require.NoFileExists(t, filepath.Join(o.Output, ".lock"))
 	require.NoError(t, Run(t.Context(), second), "and it is free again")
 }
+
+// A manifest and options that an editor of Windows saved.
+func TestRunGoesOnAfterWindows(t *testing.T) {
+	o := RunOptions{Options: small(), Sources: album(t), PerPhoto: 2, Output: t.TempDir()}
+	runAll(t, o)
+	whole := contents(t, o.Output)
+	for _, file := range []string{optionsFile, manifestFile} {
+		text := "\uFEFF" + strings.ReplaceAll(whole[file], "\n", "\r\n")
+		require.NoError(t, os.WriteFile(filepath.Join(o.Output, file), []byte(text), 0o666))
+	}
+	counts, _ := runAll(t, o)
+	require.Equal(t, map[EventKind]int{Skipped: 6}, counts)
+	require.Equal(t, whole[manifestFile], contents(t, o.Output)[manifestFile])
+}
