@@ -21,6 +21,12 @@ type lmdbSource struct {
 }
 
 func openLMDB(root string) (source, error) {
+	unusable := func(err error) error {
+		return fmt.Errorf("the LMDB %s cannot be opened (%w): copy or make it again", root, err)
+	}
+	if err := checkLMDB(filepath.Join(root, "data.mdb")); err != nil {
+		return nil, unusable(err)
+	}
 	env, err := lmdb.NewEnv()
 	if err != nil {
 		return nil, err
@@ -36,7 +42,7 @@ func openLMDB(root string) (source, error) {
 	}
 	if err != nil {
 		env.Close()
-		return nil, fmt.Errorf("the LMDB %s cannot be opened (%w): copy or make it again", root, err)
+		return nil, unusable(err)
 	}
 	return s, nil
 }
