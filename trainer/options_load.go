@@ -49,7 +49,7 @@ func Parse(file string, data []byte, force []string) (*Options, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &optionReader{file: file, force: force, lines: map[string]int{}, unread: map[string]bool{}}
+	r := newOptionReader(file, force)
 	root := r.tree(data)
 	if root == nil {
 		return nil, r.err()
