@@ -99,6 +99,11 @@ func openExperiment(root, name string, mode startMode, now time.Time) (*experime
 			}
 		}
 	}
+	if mode == startResume {
+		if err := e.finishSaving(); err != nil {
+			return nil, err
+		}
+	}
 	for _, folder := range []string{e.models, e.states, e.visualization} {
 		if err := os.MkdirAll(folder, 0o777); err != nil {
 			return nil, err
@@ -109,6 +114,31 @@ func openExperiment(root, name string, mode startMode, now time.Time) (*experime
 		}
 	}
 	return e, nil
+}
+
+// finishSaving gives the files of a checkpoint their names where a run was killed that had begun to. Its state is
+// the last to be staged, so where it is, all are.
+func (e *experiment) finishSaving() error {
+	iters, err := stateIters(filepath.Join(e.states, stagingFolder))
+	if err != nil {
+		return err
+	}
+	for _, iter := range iters {
+		nets, err := os.ReadDir(filepath.Join(e.models, stagingFolder))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		var s staged
+		for _, net := range nets {
+			if strings.HasSuffix(net.Name(), fmt.Sprintf("_%d.pth", iter)) {
+				s = append(s, filepath.Join(e.models, net.Name()))
+			}
+		}
+		if err := append(s, e.statePath(iter)).commit(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // archive renames a folder, if it is there, to a name that is free.
@@ -226,7 +256,7 @@ func (e *experiment) write(c *Checkpoint, iter, statePath string) error {
 
 // prune deletes checkpoints before iteration iter, so that with it the newest keep remain;
 // those of the protected iterations stay and do not count. Later ones, from which an older state
-// was resumed, stay too. With keep 0 all stay.
+// was resumed, stay too. With keep 0 all stay. What it was killed in the middle of, [experiment.finishPruning] ends.
 func (e *experiment) prune(iter, keep int, nets []string, protected ...int) error {
 	iters, err := stateIters(e.states)
 	if err != nil || keep <= 0 {
@@ -234,12 +264,33 @@ func (e *experiment) prune(iter, keep int, nets []string, protected ...int) erro
 	}
 	iters = slices.DeleteFunc(iters, func(i int) bool { return i >= iter || slices.Contains(protected, i) })
 	for _, old := range iters[:max(0, len(iters)-(keep-1))] {
-		// The state first: it promises that its networks are there.
-		paths := []string{e.statePath(old)}
-		for _, net := range nets {
-			paths = append(paths, e.modelPath(net, strconv.Itoa(old)))
+		// A state promises that its networks are there; under this name it promises that they go.
+		if err := os.Rename(e.statePath(old), e.statePath(old)+prunedSuffix); err != nil {
+			return fmt.Errorf("cannot delete an old checkpoint: %w", err)
 		}
-		for _, path := range paths {
+	}
+	return e.finishPruning(nets)
+}
+
+// prunedSuffix is put after the names of states while their networks are deleted.
+const prunedSuffix = ".pruned"
+
+// finishPruning deletes the networks of the states that prune has renamed, then these.
+func (e *experiment) finishPruning(nets []string) error {
+	entries, err := os.ReadDir(e.states)
+	if err != nil {
+		return err
+	}
+	for _, entry := range entries {
+		iter, pruned := strings.CutSuffix(entry.Name(), ".state"+prunedSuffix)
+		if !pruned {
+			continue
+		}
+		var paths []string
+		for _, net := range nets {
+			paths = append(paths, e.modelPath(net, iter))
+		}
+		for _, path := range append(paths, filepath.Join(e.states, entry.Name())) {
 			if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return fmt.Errorf("cannot delete an old checkpoint: %w", err)
 			}

@@ -109,6 +109,11 @@ func (r *run) open(ctx context.Context) error {
 	case r.AutoResume || ours:
 		mode = startResume
 	}
+	if state != "" && !r.AutoResume {
+		if _, err := loadState(state); err != nil { // before --restart puts anything aside
+			return fmt.Errorf("path.resume_state: %w", err)
+		}
+	}
 	section := r.Dataset("train")
 	if section == nil {
 		return errors.New("datasets: there is no section train")
@@ -148,6 +153,9 @@ func (r *run) open(ctx context.Context) error {
 	r.optimizer.stop = !r.SkipNaN
 	resumed, err := r.resume(state)
 	if err != nil {
+		return err
+	}
+	if err := r.exp.finishPruning(networksOf(r.optimizer.describe())); err != nil {
 		return err
 	}
 	if r.watch, err = newWatcher(watchOptions{
