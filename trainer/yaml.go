@@ -24,15 +24,15 @@ type optionReader struct {
 	warnings []remark
 	unread   map[string]bool // keys that were warned of
 
-	expanding map[*yaml.Node]bool // what the aliases refer to that are being written out
-	copied    int                 // nodes, for aliases
-	referred  map[string]bool     // anchors that aliases refer to
+	open     map[*yaml.Node]bool // nodes with an anchor that tidy is in the middle of
+	copied   int                 // nodes, for aliases
+	referred map[string]bool     // anchors that aliases refer to
 }
 
 // newOptionReader returns a reader of one file.
 func newOptionReader(file string, force []string) *optionReader {
 	return &optionReader{
-		file: file, force: force, lines: map[string]int{}, unread: map[string]bool{}, expanding: map[*yaml.Node]bool{}, referred: map[string]bool{},
+		file: file, force: force, lines: map[string]int{}, unread: map[string]bool{}, open: map[*yaml.Node]bool{}, referred: map[string]bool{},
 	}
 }
 
@@ -160,6 +160,10 @@ func (r *optionReader) tidy(path string, n *yaml.Node) {
 	if len(path) > longestPath {
 		r.failAt(n.Line, path[:40]+"…", "is nested too deeply")
 		n.Content = nil
+	}
+	if n.Anchor != "" {
+		r.open[n] = true
+		defer delete(r.open, n)
 	}
 	switch n.Kind {
 	case yaml.AliasNode:

@@ -15,7 +15,7 @@ func (r *optionReader) expand(path string, alias *yaml.Node) {
 	to, name, line := alias.Alias, alias.Value, alias.Line
 	*alias = yaml.Node{Kind: yaml.ScalarNode, Tag: "!!null", Line: line}
 	r.referred[name] = true
-	if r.expanding[to] {
+	if r.open[to] {
 		r.failAt(line, path, "*%s refers to itself", name)
 		return
 	}
@@ -27,9 +27,7 @@ func (r *optionReader) expand(path string, alias *yaml.Node) {
 		return
 	}
 	*alias = *clone(to)
-	r.expanding[to] = true
-	r.tidy(path, alias)
-	delete(r.expanding, to)
+	r.tidy(path, alias) // for what lastWins removed, and nobody has tidied
 }
 
 // merge writes out the keys << of a mapping: the members of the sections that they name, but for keys that are
