@@ -10,6 +10,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -97,6 +98,7 @@ func TestOneAtATime(t *testing.T) {
 					t.Error("two hold the lock")
 				}
 				got.Add(1)
+				time.Sleep(20 * time.Microsecond)
 				inside.Add(-1)
 				l.Release()
 			}
