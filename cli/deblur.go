@@ -25,10 +25,11 @@ type deblurOptions struct {
 	Recursive    bool
 	SkipExisting bool
 
-	Weights []string
-	GPU     string
-	Memory  byteSize
-	Seed    uint64
+	Weights  []string
+	ParamKey string
+	GPU      string
+	Memory   byteSize
+	Seed     uint64
 	Ensemble,
 	Plan, JSON bool
 	Tile, TileOverlap int
@@ -100,6 +101,7 @@ func newDeblurCommand(a *app, run func(context.Context, *deblurOptions) error) *
 	f.StringArrayVarP(&inputs, "input", "i", nil, "photo, video, folder, pattern or -; may be repeated, and given without -i")
 	f.StringVarP(&o.Output, "output", "o", "", "file, folder, or - for standard output (default: beside the input)")
 	f.StringArrayVarP(&o.Weights, "model", "m", nil, "weights: "+weightsHelp+" (default: $HIDIFF_MODEL, else the built-in)")
+	addParamKeyFlag(c, &o.ParamKey)
 	addGPUFlag(c, &o.GPU)
 	f.IntVarP(&o.Tile, "tile", "t", 0, "pixels of a tile, at least 64; 0 is the whole photo, exactly")
 	f.IntVar(&o.TileOverlap, "tile-overlap", 0, "pixels that tiles overlap by (default: an eighth of a tile)")
@@ -144,7 +146,7 @@ func (a *app) deblur(ctx context.Context, o *deblurOptions) error {
 	if err != nil {
 		return err
 	}
-	w, err := loadModel(hidiff.LoadOptions{}, o.Weights)
+	w, err := loadModel(hidiff.LoadOptions{ParamKey: o.ParamKey}, o.Weights)
 	if err != nil {
 		return err
 	}

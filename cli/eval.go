@@ -15,6 +15,7 @@ import (
 	"hidiff/hidiff/eval"
 	"hidiff/hidiff/metrics"
 	"hidiff/hidiff/photo"
+	"hidiff/internal/lock"
 	"hidiff/trainer"
 )
 
@@ -28,6 +29,7 @@ type evalOptions struct {
 	Name     string   // of the folder in results
 
 	Weights   []string
+	ParamKey  string
 	GPU       string
 	Memory    byteSize
 	Seed      uint64
@@ -108,6 +110,7 @@ func newEvalCommand(a *app, run func(context.Context, *evalOptions) error) *cobr
 	f.StringSliceVar(&o.Datasets, "dataset", nil, "with -opt, which of its datasets; without, the dataset's name (default: the folder's above --target)")
 	f.StringVar(&o.Name, "name", "", "folder in results to write into (default: the option file's name)")
 	f.StringArrayVarP(&o.Weights, "model", "m", nil, "weights: "+weightsHelp+" (default: the option file's, else $HIDIFF_MODEL, else the built-in)")
+	addParamKeyFlag(c, &o.ParamKey)
 	f.StringSliceVar(&o.Protocols, "protocol", nil, "basicsr, matlab, realblur, or several of them (default: the one that the dataset's published scores are by)")
 	f.StringSliceVar(&baselines, "baseline", nil, "score classical methods, too: unsharp, richardson-lucy, or both")
 	f.StringVar(&prior, "prior", string(hidiff.SampledPrior), "what the Transformer is told: sampled, zero or oracle")
@@ -154,8 +157,8 @@ func (o *evalOptions) validate() error {
 		return usagef("--input and --target are the same folder")
 	case !slices.Contains(hidiff.Priors, o.Prior):
 		return usagef("--prior %s must be sampled, zero or oracle", o.Prior)
-	case o.Results != "" && (len(o.Weights) > 0 || o.SkipExisting || o.Seeds != 1 || o.Ensemble || o.SeedGiven || !o.sampled()):
-		return usagef("--results scores what is there: nothing is restored, so leave out -m, -x, --prior, --seed, --seeds and --skip-existing")
+	case o.Results != "" && (len(o.Weights) > 0 || o.ParamKey != "" || o.SkipExisting || o.Seeds != 1 || o.Ensemble || o.SeedGiven || !o.sampled()):
+		return usagef("--results scores what is there: nothing is restored, so leave out -m, --param-key, -x, --prior, --seed, --seeds and --skip-existing")
 	case !o.sampled() && (o.SeedGiven || o.Seeds != 1):
 		return usagef("--prior %s starts from no noise: leave out --seed and --seeds", o.Prior)
 	case o.Options == "" && o.Input == "" && len(o.Baselines) > 0:
@@ -249,6 +252,14 @@ func (a *app) eval(ctx context.Context, o *evalOptions) error {
 	if err := writable(e.folder); err != nil {
 		return fmt.Errorf("%s: %w", e.folder, err)
 	}
+	alone, err := lock.Acquire(filepath.Join("results", "."+e.result.Name+".lock"))
+	if held := new(lock.HeldError); errors.As(err, &held) {
+		err = fmt.Errorf("%s is %w: wait for that to end, or choose another --name", e.folder, held)
+	}
+	if err != nil {
+		return err
+	}
+	defer alone.Release()
 	return e.run(ctx, weights)
 }
 

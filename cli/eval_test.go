@@ -663,3 +663,31 @@ func TestDeviceEval(t *testing.T) {
 		require.Equal(t, e.Datasets[0].Images[i].Scores[eval.BasicSR], m.Scores[eval.BasicSR], "the same bits again")
 	}
 }
+
+// A second run into one name is refused before it restores anything, one into another name is not.
+func TestTwoEvaluationsIntoOneName(t *testing.T) {
+	testSet(t)
+	tried := false
+	first := &evalEngine{}
+	first.fail = func(string, uint64) error {
+		if tried {
+			return nil
+		}
+		tried = true
+		second := &evalEngine{}
+		for _, more := range [][]string{{"-m", tiny}, {"-m", tiny, "--skip-existing"}} {
+			got := runEval(t, t.Context(), second, folders(more...)...)
+			require.Equal(t, exitFailed, got.code)
+			require.Contains(t, got.stderr, fmt.Sprintf("%s is in use by process %d on ", filepath.Join("results", "eval_Shots"), os.Getpid()))
+			require.Contains(t, got.stderr, "choose another --name")
+		}
+		require.Empty(t, second.names)
+		got := runEval(t, t.Context(), second, folders("-m", tiny, "--name", "other")...)
+		require.Equal(t, exitOK, got.code, got.stderr)
+		return nil
+	}
+	got := runEval(t, t.Context(), first, folders("-m", tiny)...)
+	require.Equal(t, exitOK, got.code, got.stderr)
+	require.True(t, tried)
+	require.NoFileExists(t, "results/.eval_Shots.lock")
+}

@@ -13,7 +13,7 @@ import (
 
 // loadWeights takes the weights that -m names, or the option file, or the default.
 func (e *evaluation) loadWeights() (*hidiff.Weights, error) {
-	paths, load := e.Weights, hidiff.LoadOptions{Prior: e.Prior}
+	paths, load := e.Weights, hidiff.LoadOptions{ParamKey: e.ParamKey, Prior: e.Prior}
 	if len(paths) == 0 && e.options != nil {
 		var err error
 		if paths, load.ParamKey, err = e.pretrained(); err != nil {
@@ -89,9 +89,11 @@ func (e *evaluation) pretrained() (paths []string, paramKey string, err error) {
 			needs = fmt.Sprintf("--prior %s needs %d networks", e.Prior, len(e.Prior.Networks()))
 		}
 		return nil, "", fmt.Errorf("%s lacks %s: %s; or name the weights with -m", e.Options, strings.Join(missing, ", "), needs)
-	case len(keys) > 1:
-		return nil, "", fmt.Errorf("%s names different param_keys for the networks (%s): make them equal, or name the weights with -m",
+	case len(keys) > 1 && e.ParamKey == "":
+		return nil, "", fmt.Errorf("%s names different param_keys for the networks (%s): make them equal, choose with --param-key, or name the weights with -m",
 			e.Options, strings.Join(slices.Sorted(maps.Keys(keys)), ", "))
+	case e.ParamKey != "":
+		paramKey = e.ParamKey
 	case !keys["params"]:
 		paramKey = slices.Collect(maps.Keys(keys))[0]
 	}

@@ -126,6 +126,11 @@ func must(err error) {
 // weightsHelp says what a command takes for weights.
 const weightsHelp = "a name that 'hidiff models' lists, a .safetensors or .pth file, or a folder of them; repeat it for net_g, net_le_dm and net_d"
 
+// addParamKeyFlag adds --param-key, which goes with weights.
+func addParamKeyFlag(c *cobra.Command, key *string) {
+	c.Flags().StringVar(key, "param-key", "", "state_dict to take where a file holds several of one network, such as params_ema (default: params, else params_ema, else the only one)")
+}
+
 // loadModel loads what is named, else what $HIDIFF_MODEL names, else the built-in model.
 func loadModel(o hidiff.LoadOptions, args []string) (*hidiff.Weights, error) {
 	if len(args) == 0 {

@@ -263,13 +263,12 @@ func (s *startingWeights) read(net hidiff.Network, path string, from trainer.Pre
 	if err != nil {
 		return err
 	}
-	state, err := file.Weights(from.ParamKey)
+	state, err := hidiff.FindNetwork(file, net, from.ParamKey)
 	if err != nil {
-		key := from.ParamKey
-		if state, err = file.Weights(""); err != nil {
+		if state, err = hidiff.FindNetwork(file, net, ""); err != nil {
 			return err
 		}
-		s.notes = append(s.notes, fmt.Sprintf("%s has no %s: what it has is used", path, key))
+		s.notes = append(s.notes, fmt.Sprintf("%s has no %s: what it has is used", path, from.ParamKey))
 	}
 	specs := s.config.Parameters(net)
 	if from.Strict {

@@ -20,8 +20,9 @@ import (
 )
 
 type infoOptions struct {
-	Weights []string
-	JSON    bool
+	Weights  []string
+	ParamKey string
+	JSON     bool
 }
 
 func newInfoCommand(a *app, run func(context.Context, *infoOptions) error) *cobra.Command {
@@ -37,12 +38,13 @@ the option files, and the metadata. A model is a name that 'hidiff models' lists
 			return run(c.Context(), o)
 		},
 	}
+	addParamKeyFlag(c, &o.ParamKey)
 	c.Flags().BoolVar(&o.JSON, "json", false, "print JSON")
 	return c
 }
 
 func (a *app) info(_ context.Context, o *infoOptions) error {
-	w, err := loadModel(hidiff.LoadOptions{}, o.Weights)
+	w, err := loadModel(hidiff.LoadOptions{ParamKey: o.ParamKey}, o.Weights)
 	if err != nil {
 		return err
 	}
@@ -91,7 +93,7 @@ shows ` + models.DescriptionKey + ` and ` + models.LicenseKey + `.`,
 	f.StringVarP(&o.Output, "output", "o", "", "the file to write, .safetensors")
 	f.StringVar(&o.Options, "opt", "", "option file of their training, stage two, or a preset (also -opt)")
 	f.BoolVar(&o.F16, "f16", false, "store 16-bit floats: half the size, rounded")
-	f.StringVar(&o.ParamKey, "param-key", "", "state_dict to take from .pth files, such as params_ema (default: params, else params_ema, else the only one)")
+	addParamKeyFlag(c, &o.ParamKey)
 	f.StringArrayVar(&metadata, "metadata", nil, "set key=value in the file's metadata; may be repeated")
 	f.BoolVar(&o.Force, "force", false, "replace an existing file")
 	return c

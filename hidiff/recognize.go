@@ -33,26 +33,23 @@ const (
 // none of these networks, or where one that it reads a size from is missing or impossible.
 func Recognize(sd *checkpoint.StateDict) (Network, any, error) {
 	t := traits{sd: sd}
-	var net Network
+	net := t.network()
 	var config networkConfig
 	switch {
 	case sd.Len() == 0:
 		return "", nil, errors.New("the state_dict is empty")
-	case t.any("encoder_level1.") && !t.any("down_1."):
+	case net == NetG && !t.any("down_1."):
 		return "", nil, errors.New("this is a Restormer, not HI-Diff's net_g: it has no down_1 to take a prior")
-	case t.any("encoder_level1."):
-		net, config = NetG, t.transformer()
-	case t.any("conv1.0."):
-		net, config = NetLEDM, t.encoder()
-		if config.(EncoderConfig).Stage == 1 {
-			net = NetLE
-		}
-	case t.any("first_layer."):
-		net, config = NetD, t.denoising()
-	case t.any("resmlp."):
-		net, config = NetD, t.simpleDenoise()
+	case net == NetG:
+		config = t.transformer()
+	case net == NetLE, net == NetLEDM:
+		config = t.encoder()
+	case net == NetD && t.any("first_layer."):
+		config = t.denoising()
+	case net == NetD:
+		config = t.simpleDenoise()
 	default:
-		return "", nil, fmt.Errorf("this is none of HI-Diff's networks: its %d parameters begin with %s", sd.Len(), firstOf(sd.Keys(), 3))
+		return "", nil, fmt.Errorf("this is none of HI-Diff's networks: its %s", summary(sd))
 	}
 	if t.err == nil {
 		t.err = config.Validate()
@@ -69,10 +66,32 @@ type networkConfig interface {
 	Parameters() []ParameterSpec
 }
 
+// summary tells what is in a state_dict.
+func summary(sd *checkpoint.StateDict) string {
+	return fmt.Sprintf("%d parameters begin with %s", sd.Len(), firstOf(sd.Keys(), 3))
+}
+
 // traits reads sizes off a state_dict and keeps the first error.
 type traits struct {
 	sd  *checkpoint.StateDict
 	err error
+}
+
+// network is which network this is by the names of its parameters, "" if none; net_le and net_le_dm differ
+// in their input alone.
+func (t *traits) network() Network {
+	switch {
+	case t.any("encoder_level1."):
+		return NetG
+	case t.any("first_layer."), t.any("resmlp."):
+		return NetD
+	case !t.any("conv1.0."):
+		return ""
+	}
+	if first, ok := t.sd.Get("conv1.0.weight"); ok && len(first.Shape) > 1 && first.Shape[1]/16 == 6 {
+		return NetLE
+	}
+	return NetLEDM
 }
 
 func (t *traits) transformer() TransformerConfig {

@@ -46,8 +46,9 @@ type Weights struct {
 
 // LoadOptions are the options of [LoadOptions.LoadWeights] and [LoadOptions.ReadWeights].
 type LoadOptions struct {
-	// ParamKey is the state_dict to take from .pth files that hold several, such as
-	// "params_ema". If empty, "params" is taken, else "params_ema", else the only one.
+	// ParamKey is the state_dict to take where a file holds several of one network, such as
+	// "params_ema": its key, or a part of its path. If empty, "params" is taken, else
+	// "params_ema", else the only one.
 	ParamKey string
 	// Prior decides which networks must be there, and unless it is [SampledPrior], for
 	// which "" stands, which are kept.
@@ -60,8 +61,8 @@ func LoadWeights(paths ...string) (*Weights, error) { return LoadOptions{}.LoadW
 // LoadWeights reads a model from files and folders, in any order and under any name: each
 // network is recognised by its tensors. A path may be
 //
-//   - a .pth or safetensors file of one network;
-//   - a safetensors file of several (net_g., net_le_dm., net_d.), such as [Weights.Save] writes;
+//   - a .pth or safetensors file of one network or several, such as [Weights.Save] writes, in
+//     whatever trainers and PyTorch's wrappers put around them (module., state_dict, net_g.);
 //   - a folder of such files, or an experiment's folder, whose models are taken. Of files
 //     that differ by iteration only, such as net_g_1000.pth and net_g_latest.pth, those of
 //     the last iteration are taken that all networks have.
@@ -154,22 +155,20 @@ func (l *gatherer) file(file *checkpoint.File, note string) error {
 	if err := l.metadata(file.Path, file.Metadata); err != nil {
 		return err
 	}
-	var bundle []*checkpoint.StateDict
-	for _, group := range slices.Sorted(maps.Keys(file.Groups)) {
-		if strings.HasPrefix(group, "net_") {
-			bundle = append(bundle, file.Groups[group])
-		}
+	found, err := findNetworks(file)
+	if err != nil {
+		return err
 	}
-	if bundle == nil {
-		sd, err := file.Weights(l.paramKey)
+	for _, net := range allNetworks {
+		sd, err := found.weights(net, l.paramKey)
 		if err != nil {
 			return err
 		}
-		bundle = append(bundle, sd)
-	}
-	for _, sd := range bundle {
+		if sd == nil {
+			continue
+		}
 		if err := l.network(sd, file.Path+note); err != nil {
-			return fmt.Errorf("%s: %w", file.Path, err)
+			return fmt.Errorf("%s: %w%s", file.Path, err, unread(file))
 		}
 	}
 	return nil

@@ -4,8 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"hidiff/hidiff/checkpoint"
@@ -16,7 +19,7 @@ import (
 // params: of these, only names and shapes are looked at. Where anything does not fit, one
 // error lists it all.
 func LoadCheckpoint(statePath string, params []ParamState) (*Checkpoint, error) {
-	value, err := checkpoint.LoadPickle(statePath)
+	value, err := loadState(statePath)
 	if err != nil {
 		return nil, err
 	}
@@ -35,6 +38,49 @@ func LoadCheckpoint(statePath string, params []ParamState) (*Checkpoint, error) 
 		return nil, fmt.Errorf("%s: %w", statePath, err)
 	}
 	return c, nil
+}
+
+// loadState reads a training state, and says of what is none what it is, and which may have been meant.
+func loadState(path string) (any, error) {
+	info, err := os.Stat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, fmt.Errorf("there is no training state %s (%w)%s", path, fs.ErrNotExist, nearestState(path))
+	case err != nil:
+		return nil, err
+	case info.IsDir():
+		return nil, fmt.Errorf("%s is a folder: a training state is a file such as %s%s", path, stateName(1000), nearestState(path))
+	}
+	value, err := checkpoint.LoadPickle(path)
+	if top, ok := value.(*checkpoint.Dict); err == nil && ok && dictItem(top, "optimizers") != nil {
+		return value, nil
+	}
+	if _, notWeights := checkpoint.Open(path); notWeights == nil {
+		return nil, fmt.Errorf("%s holds weights, not a training state such as %s%s", path, stateName(1000), nearestState(path))
+	}
+	return value, err
+}
+
+var numberAtEnd = regexp.MustCompile(`([0-9]+)[^0-9]*$`)
+
+// nearestState is ": did you mean x?" for the state of the iteration that a path names, or else the newest, of the
+// experiment that the path is of.
+func nearestState(path string) string {
+	dir := filepath.Dir(path)
+	for _, folder := range []string{path, filepath.Join(path, "training_states"), dir, filepath.Join(dir, "training_states"), filepath.Join(filepath.Dir(dir), "training_states")} {
+		iters, err := stateIters(folder)
+		if err != nil || len(iters) == 0 {
+			continue
+		}
+		best := iters[len(iters)-1]
+		if m := numberAtEnd.FindStringSubmatch(filepath.Base(path)); m != nil {
+			if named, err := strconv.Atoi(m[1]); err == nil && slices.Contains(iters, named) {
+				best = named
+			}
+		}
+		return fmt.Sprintf(": did you mean %s?", filepath.Join(folder, stateName(best)))
+	}
+	return ""
 }
 
 // readState reads all but moments, and returns the optimizer's state_dict, which has them.

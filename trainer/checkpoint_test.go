@@ -336,3 +336,37 @@ func TestBestResults(t *testing.T) {
 	require.Equal(t, BestResult{0.5, 40}, b.update("b", "psnr", BestResult{0.5, 40}))
 	require.ElementsMatch(t, []int{20, 40}, b.iters())
 }
+
+// What is no training state is called what it is, and the state that was meant is named.
+func TestLoadWhatIsNoState(t *testing.T) {
+	e := newExperiment(t, "x")
+	for _, iter := range []int{2, 5, 10} {
+		_, err := e.save(testCheckpoint(iter))
+		require.NoError(t, err)
+	}
+	weights := filepath.Join(t.TempDir(), "w.safetensors")
+	state := checkpoint.NewStateDict()
+	state.Set("a", checkpoint.NewArray([]int{1}, []float32{1}))
+	require.NoError(t, checkpoint.WriteSafetensors(weights, map[string]*checkpoint.StateDict{"": state}, nil))
+	text := filepath.Join(t.TempDir(), "notes.txt")
+	touch(t, text)
+	meant := func(iter int) string { return "did you mean " + e.statePath(iter) + "?" }
+	for _, c := range []struct{ path, what, hint string }{
+		{e.modelPath("net_g", "5"), "holds weights, not a training state such as 1000.state", meant(5)},
+		{e.modelPath("net_le", "latest"), "there is no training state", meant(10)},
+		{e.dir, "is a folder: a training state is a file such as 1000.state", meant(10)},
+		{e.states, "is a folder", meant(10)},
+		{e.models, "is a folder", meant(10)},
+		{filepath.Join(e.states, "7.state"), "there is no training state", meant(10)},
+		{filepath.Join(e.dir, "2.state"), "there is no training state", meant(2)},
+		{weights, "holds weights, not a training state", ""},
+		{text, "neither a .pth file", ""},
+		{filepath.Join(t.TempDir(), "none", "5.state"), "there is no training state", ""},
+	} {
+		_, err := LoadCheckpoint(c.path, nil)
+		require.ErrorContains(t, err, c.path)
+		require.ErrorContains(t, err, c.what)
+		require.ErrorContains(t, err, c.hint)
+		require.Equal(t, c.hint != "", strings.Contains(err.Error(), "did you mean"), c.path)
+	}
+}

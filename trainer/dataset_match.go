@@ -3,10 +3,11 @@ package trainer
 import (
 	"cmp"
 	"fmt"
-	"os"
 	"path"
 	"slices"
 	"strings"
+
+	"hidiff/internal/textfile"
 )
 
 // pair is one pair of photos: its name, and the files as the sources know them.
@@ -67,7 +68,7 @@ func lqName(tmpl, gt string) string {
 // readMetaInfo reads the names of photos from a meta_info file: the first word of each line, a path
 // below dataroot_gt. What follows, such as the size, is not needed.
 func readMetaInfo(file string) ([]string, error) {
-	data, err := os.ReadFile(file)
+	data, err := textfile.Read(file)
 	if err != nil {
 		return nil, err
 	}

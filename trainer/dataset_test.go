@@ -2,12 +2,14 @@ package trainer
 
 import (
 	"context"
+	"encoding/binary"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"unicode/utf16"
 
 	"github.com/stretchr/testify/require"
 
@@ -249,4 +251,28 @@ func TestPairOfChangedFiles(t *testing.T) {
 	damage(t, o.DatarootGT, "photo1.png")
 	_, err = d.Pair(1)
 	require.ErrorContains(t, err, filepath.Join(o.DatarootGT, "photo1.png"))
+}
+
+// windowsTexts are a text as editors and shells of Windows write it.
+func windowsTexts(text string) map[string][]byte {
+	crlf := "\uFEFF" + strings.ReplaceAll(text, "\n", "\r\n")
+	var little, big []byte
+	for _, unit := range utf16.Encode([]rune(crlf)) {
+		little, big = binary.LittleEndian.AppendUint16(little, unit), binary.BigEndian.AppendUint16(big, unit)
+	}
+	return map[string][]byte{"UTF-8 with a mark": []byte(crlf), "UTF-16LE": little, "UTF-16BE": big}
+}
+
+func TestMetaInfoFileOfWindows(t *testing.T) {
+	names, err := readMetaInfo("testdata/meta-bom.txt")
+	require.NoError(t, err)
+	require.Equal(t, []string{"0", "1"}, names)
+	o := writePairs(t, 4, 3, 3)
+	o.MetaInfoFile = filepath.Join(t.TempDir(), "meta.txt")
+	for kind, text := range windowsTexts("photo2.png (3,3,3)\n\nphoto0.png\n") {
+		require.NoError(t, os.WriteFile(o.MetaInfoFile, text, 0o644))
+		require.Equal(t, []string{"photo2", "photo0"}, pairNames(openDataset(t, o)), kind)
+	}
+	require.NoError(t, os.WriteFile(o.MetaInfoFile, []byte("PK\x03\x04\x00"), 0o644))
+	requireErrors(t, o, "meta_info_file", o.MetaInfoFile+" is no text file")
 }

@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"hidiff/internal/lock"
 )
 
 // experiment is the folder of a training, laid out as BasicSR's:
@@ -43,11 +45,34 @@ func experimentFolder(root, name string) string { return filepath.Join(root, "ex
 // timeInNames is BasicSR's.
 const timeInNames = "20060102_150405"
 
+func checkName(name string) error {
+	if !filepath.IsLocal(name) || name != filepath.Base(name) || name == "." {
+		return fmt.Errorf("name: %q cannot be the name of a folder: choose a plain word such as train_GoPro_S1", name)
+	}
+	return nil
+}
+
+// lockExperiment keeps other runs out of an experiment. The file lies beside its folder, which may be put aside.
+func lockExperiment(root, name string) (*lock.Lock, error) {
+	if err := checkName(name); err != nil {
+		return nil, err
+	}
+	dir := experimentFolder(root, name)
+	if err := os.MkdirAll(filepath.Dir(dir), 0o777); err != nil {
+		return nil, err
+	}
+	l, err := lock.Acquire(filepath.Join(filepath.Dir(dir), "."+name+".lock"))
+	if held := new(lock.HeldError); errors.As(err, &held) {
+		err = fmt.Errorf("%s is %w: wait for that to end, or give another name", dir, held)
+	}
+	return l, err
+}
+
 // openExperiment makes the folders of an experiment below root, or finds them. Only
 // startAnew moves what is there.
 func openExperiment(root, name string, mode startMode, now time.Time) (*experiment, error) {
-	if !filepath.IsLocal(name) || name != filepath.Base(name) || name == "." {
-		return nil, fmt.Errorf("name: %q cannot be the name of a folder: choose a plain word such as train_GoPro_S1", name)
+	if err := checkName(name); err != nil {
+		return nil, err
 	}
 	stamp := now.Format(timeInNames)
 	dir := experimentFolder(root, name)
@@ -74,6 +99,11 @@ func openExperiment(root, name string, mode startMode, now time.Time) (*experime
 			}
 		}
 	}
+	if mode == startResume {
+		if err := e.finishSaving(); err != nil {
+			return nil, err
+		}
+	}
 	for _, folder := range []string{e.models, e.states, e.visualization} {
 		if err := os.MkdirAll(folder, 0o777); err != nil {
 			return nil, err
@@ -84,6 +114,31 @@ func openExperiment(root, name string, mode startMode, now time.Time) (*experime
 		}
 	}
 	return e, nil
+}
+
+// finishSaving gives the files of a checkpoint their names where a run was killed that had begun to. Its state is
+// the last to be staged, so where it is, all are.
+func (e *experiment) finishSaving() error {
+	iters, err := stateIters(filepath.Join(e.states, stagingFolder))
+	if err != nil {
+		return err
+	}
+	for _, iter := range iters {
+		nets, err := os.ReadDir(filepath.Join(e.models, stagingFolder))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		var s staged
+		for _, net := range nets {
+			if strings.HasSuffix(net.Name(), fmt.Sprintf("_%d.pth", iter)) {
+				s = append(s, filepath.Join(e.models, net.Name()))
+			}
+		}
+		if err := append(s, e.statePath(iter)).commit(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // archive renames a folder, if it is there, to a name that is free.
@@ -201,7 +256,7 @@ func (e *experiment) write(c *Checkpoint, iter, statePath string) error {
 
 // prune deletes checkpoints before iteration iter, so that with it the newest keep remain;
 // those of the protected iterations stay and do not count. Later ones, from which an older state
-// was resumed, stay too. With keep 0 all stay.
+// was resumed, stay too. With keep 0 all stay. What it was killed in the middle of, [experiment.finishPruning] ends.
 func (e *experiment) prune(iter, keep int, nets []string, protected ...int) error {
 	iters, err := stateIters(e.states)
 	if err != nil || keep <= 0 {
@@ -209,12 +264,33 @@ func (e *experiment) prune(iter, keep int, nets []string, protected ...int) erro
 	}
 	iters = slices.DeleteFunc(iters, func(i int) bool { return i >= iter || slices.Contains(protected, i) })
 	for _, old := range iters[:max(0, len(iters)-(keep-1))] {
-		// The state first: it promises that its networks are there.
-		paths := []string{e.statePath(old)}
-		for _, net := range nets {
-			paths = append(paths, e.modelPath(net, strconv.Itoa(old)))
+		// A state promises that its networks are there; under this name it promises that they go.
+		if err := os.Rename(e.statePath(old), e.statePath(old)+prunedSuffix); err != nil {
+			return fmt.Errorf("cannot delete an old checkpoint: %w", err)
 		}
-		for _, path := range paths {
+	}
+	return e.finishPruning(nets)
+}
+
+// prunedSuffix is put after the names of states while their networks are deleted.
+const prunedSuffix = ".pruned"
+
+// finishPruning deletes the networks of the states that prune has renamed, then these.
+func (e *experiment) finishPruning(nets []string) error {
+	entries, err := os.ReadDir(e.states)
+	if err != nil {
+		return err
+	}
+	for _, entry := range entries {
+		iter, pruned := strings.CutSuffix(entry.Name(), ".state"+prunedSuffix)
+		if !pruned {
+			continue
+		}
+		var paths []string
+		for _, net := range nets {
+			paths = append(paths, e.modelPath(net, iter))
+		}
+		for _, path := range append(paths, filepath.Join(e.states, entry.Name())) {
 			if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return fmt.Errorf("cannot delete an old checkpoint: %w", err)
 			}

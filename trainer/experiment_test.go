@@ -189,3 +189,71 @@ func TestPrune(t *testing.T) {
 		require.Len(t, snapshot(t, e.models), 2*len(test.want)+2)
 	}
 }
+
+// TestKilledWhilePruning: whatever was deleted when the process died, no network stays without a state, and no state
+// without its networks.
+func TestKilledWhilePruning(t *testing.T) {
+	nets := []string{"net_g", "net_le"}
+	for killed := range 4 { // after so many files of the first of two checkpoints
+		e := newExperiment(t, "x")
+		for _, iter := range []int{1, 2, 3, 4} {
+			_, err := e.save(testCheckpoint(iter))
+			require.NoError(t, err)
+		}
+		before := snapshot(t, e.dir)
+		require.NoError(t, e.prune(4, 2, nets))
+		want := snapshot(t, e.dir)
+		require.Len(t, want, 2*3)
+		for name, content := range before {
+			require.NoError(t, os.WriteFile(filepath.Join(e.dir, name), []byte(content), 0o666))
+		}
+		for _, iter := range []int{1, 2} {
+			require.NoError(t, os.Rename(e.statePath(iter), e.statePath(iter)+prunedSuffix))
+		}
+		for _, path := range []string{e.modelPath("net_g", "1"), e.modelPath("net_le", "1"), e.statePath(1) + prunedSuffix}[:killed] {
+			require.NoError(t, os.Remove(path))
+		}
+		iters, err := stateIters(e.states)
+		require.NoError(t, err)
+		require.Equal(t, []int{3, 4}, iters, "what is half deleted is no checkpoint")
+		require.NoError(t, e.finishPruning(nets))
+		require.Equal(t, want, snapshot(t, e.dir))
+	}
+
+	// Where a file cannot be deleted, the next run tries again.
+	e := newExperiment(t, "x")
+	for _, iter := range []int{1, 2} {
+		_, err := e.save(testCheckpoint(iter))
+		require.NoError(t, err)
+	}
+	stuck := e.modelPath("net_le", "1")
+	require.NoError(t, os.Remove(stuck))
+	touch(t, filepath.Join(stuck, "in the way"))
+	require.ErrorContains(t, e.prune(2, 1, nets), "cannot delete an old checkpoint")
+	require.NoError(t, os.RemoveAll(stuck))
+	touch(t, stuck)
+	require.NoError(t, e.prune(2, 1, nets))
+	require.Equal(t, []string{"models/net_g_2.pth", "models/net_le_2.pth", "training_states/2.state"}, sortedNames(snapshot(t, e.dir)))
+}
+
+// TestKilledWhileNaming: a checkpoint of which some files have their names when the process dies is completed.
+func TestKilledWhileNaming(t *testing.T) {
+	root := t.TempDir()
+	e, err := openExperiment(root, "x", startFresh, testTime)
+	require.NoError(t, err)
+	_, err = e.save(testCheckpoint(1))
+	require.NoError(t, err)
+	_, err = e.save(testCheckpoint(2))
+	require.NoError(t, err)
+	want := snapshot(t, root)
+	files := []string{e.modelPath("net_g", "2"), e.modelPath("net_le", "2"), e.statePath(2)}
+	for named := range len(files) {
+		for _, path := range files[named:] {
+			require.NoError(t, os.MkdirAll(filepath.Dir(stagingPath(path)), 0o777))
+			require.NoError(t, os.Rename(path, stagingPath(path)))
+		}
+		_, err = openExperiment(root, "x", startResume, testTime)
+		require.NoError(t, err)
+		require.Equal(t, want, snapshot(t, root))
+	}
+}

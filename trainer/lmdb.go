@@ -4,11 +4,12 @@ package trainer
 
 import (
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 
 	"github.com/PowerDNS/lmdb-go/lmdb"
+
+	"hidiff/internal/textfile"
 )
 
 // lmdbSource is an LMDB as BasicSR's scripts make them: data.mdb maps keys to encoded photos, and
@@ -20,6 +21,12 @@ type lmdbSource struct {
 }
 
 func openLMDB(root string) (source, error) {
+	unusable := func(err error) error {
+		return fmt.Errorf("the LMDB %s cannot be opened (%w): copy or make it again", root, err)
+	}
+	if err := checkLMDB(filepath.Join(root, "data.mdb")); err != nil {
+		return nil, unusable(err)
+	}
 	env, err := lmdb.NewEnv()
 	if err != nil {
 		return nil, err
@@ -35,7 +42,7 @@ func openLMDB(root string) (source, error) {
 	}
 	if err != nil {
 		env.Close()
-		return nil, fmt.Errorf("the LMDB %s cannot be opened (%w): copy or make it again", root, err)
+		return nil, unusable(err)
 	}
 	return s, nil
 }
@@ -46,7 +53,7 @@ func (s *lmdbSource) Close() error { return s.env.Close() }
 
 func (s *lmdbSource) list() (map[string]string, error) {
 	file := filepath.Join(s.root, "meta_info.txt")
-	data, err := os.ReadFile(file)
+	data, err := textfile.Read(file)
 	if err != nil {
 		return nil, err
 	}

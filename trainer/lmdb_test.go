@@ -3,9 +3,11 @@
 package trainer
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -97,4 +99,67 @@ func TestLMDBErrors(t *testing.T) {
 	requireErrors(t, o, "dataroot_gt", o.DatarootGT, "cannot be opened")
 	require.NoError(t, os.Remove(filepath.Join(o.DatarootGT, "data.mdb")))
 	requireErrors(t, o, "dataroot_gt", o.DatarootGT, "cannot be opened")
+}
+
+// A database that is cut off anywhere is an error, and never a SIGBUS; likewise what is damaged, or none.
+func TestLMDBCutOff(t *testing.T) {
+	o := writePairs(t, 60, 40, 40)
+	o.DatarootGT = writeLMDB(t, o.DatarootGT, "")
+	file := filepath.Join(o.DatarootGT, "data.mdb")
+	whole, err := os.ReadFile(file)
+	require.NoError(t, err)
+	require.NoError(t, os.Remove(file)) // LMDB may have it mapped
+	const page = 4096
+	patched := func(at int, with byte) []byte {
+		data := slices.Clone(whole)
+		data[at] ^= with
+		return data
+	}
+	both := patched(16, 1)
+	both[page+16] ^= 1
+	older := make([]byte, len(whole)) // the meta pages the other way round: which of them counts, transactions say
+	copy(older, whole)
+	copy(older[16:152], whole[page+16:])
+	copy(older[page+16:page+152], whole[16:152])
+	pages := len(whole) / page
+	require.Greater(t, pages, 4)
+	for _, c := range []struct {
+		name, want string
+		data       []byte
+	}{
+		{"last page", fmt.Sprintf("data.mdb is cut off: it has %d of %d pages", pages-1, pages), whole[:len(whole)-page]},
+		{"last byte", fmt.Sprintf("data.mdb is cut off: it has %d of %d pages", pages-1, pages), whole[:len(whole)-1]},
+		{"all but two pages", fmt.Sprintf("it has 2 of %d pages", pages), whole[:2*page]},
+		{"older meta page", fmt.Sprintf("it has %d of %d pages", pages-1, pages), older[:len(whole)-page]},
+		{"second meta page", "the second meta page of data.mdb is cut off", whole[:page+100]},
+		{"both meta pages", "no LMDB, or both of its meta pages are damaged or cut off", whole[:100]},
+		{"empty", "data.mdb is empty", nil},
+		{"text", "no LMDB, or both of its meta pages", bytes.Repeat([]byte("text "), 5000)},
+		{"first damaged", "the first meta page of data.mdb is damaged", patched(16, 1)},
+		{"second damaged", "the second meta page of data.mdb is damaged", patched(page+16, 1)},
+		{"both damaged", "no LMDB, or both of its meta pages", both},
+		{"page size", "meta page of data.mdb is damaged", patched(41, 1)},
+		{"another version", "cannot be opened", patched(20, 8)},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			require.NoError(t, os.WriteFile(file, c.data, 0o644))
+			requireErrors(t, o, "dataroot_gt", o.DatarootGT, "cannot be opened", c.want, "copy or make it again")
+			require.NoError(t, os.Remove(file))
+		})
+	}
+	require.NoError(t, os.WriteFile(file, older, 0o644))
+	require.Equal(t, 60, openDataset(t, o).Len())
+}
+
+// meta_info.txt as editors of Windows leave it.
+func TestLMDBMetaInfoOfWindows(t *testing.T) {
+	o := writePairs(t, 3, 4, 4)
+	o.DatarootGT = writeLMDB(t, o.DatarootGT, "")
+	meta := filepath.Join(o.DatarootGT, "meta_info.txt")
+	lines, err := os.ReadFile(meta)
+	require.NoError(t, err)
+	for kind, text := range windowsTexts(string(lines)) {
+		require.NoError(t, os.WriteFile(meta, text, 0o644))
+		require.Equal(t, []string{"photo0", "photo1", "photo2"}, pairNames(openDataset(t, o)), kind)
+	}
 }

@@ -12,6 +12,8 @@ import (
 	"strings"
 
 	"github.com/agnivade/levenshtein"
+
+	"hidiff/internal/textfile"
 )
 
 // maxOptionFile bounds what is read of a file that is no option file.
@@ -43,7 +45,11 @@ func Load(nameOrPath string, force []string) (*Options, error) {
 
 // Parse is [Load] for text that is already read. Messages call it file.
 func Parse(file string, data []byte, force []string) (*Options, error) {
-	r := &optionReader{file: file, force: force, lines: map[string]int{}, unread: map[string]bool{}}
+	data, err := textfile.Decode(file, data)
+	if err != nil {
+		return nil, err
+	}
+	r := newOptionReader(file, force)
 	root := r.tree(data)
 	if root == nil {
 		return nil, r.err()

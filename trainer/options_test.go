@@ -376,3 +376,17 @@ func TestLoadSaysWhatIsNear(t *testing.T) {
 	_, err = Load(big, nil)
 	require.EqualError(t, err, big+" is no option file: it is larger than 1048576 bytes")
 }
+
+func TestParseOptionsOfWindows(t *testing.T) {
+	text, ok := Preset("GoPro_S1")
+	require.True(t, ok)
+	want, err := Load("GoPro_S1", nil)
+	require.NoError(t, err)
+	for kind, text := range windowsTexts(string(text)) {
+		got, err := Parse("GoPro_S1", text, nil)
+		require.NoError(t, err, kind)
+		require.Equal(t, want, got, kind)
+	}
+	_, err = Parse("x.yml", []byte("name: a\x00b"), nil)
+	require.EqualError(t, err, "x.yml is no text file: it has NUL bytes; save it as UTF-8")
+}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"hidiff/autograd"
+	"hidiff/internal/lock"
 	"hidiff/tensor"
 )
 
@@ -44,6 +45,7 @@ type run struct {
 	loader    *Loader
 	tape      *autograd.Tape
 	watch     *watcher
+	lock      *lock.Lock
 	exp       *experiment
 	val       []valSet
 	best      BestResults
@@ -107,6 +109,11 @@ func (r *run) open(ctx context.Context) error {
 	case r.AutoResume || ours:
 		mode = startResume
 	}
+	if state != "" && !r.AutoResume {
+		if _, err := loadState(state); err != nil { // before --restart puts anything aside
+			return fmt.Errorf("path.resume_state: %w", err)
+		}
+	}
 	section := r.Dataset("train")
 	if section == nil {
 		return errors.New("datasets: there is no section train")
@@ -119,6 +126,9 @@ func (r *run) open(ctx context.Context) error {
 		return err
 	}
 	if r.scheduler, err = r.Train.NewScheduler(); err != nil {
+		return err
+	}
+	if r.lock, err = lockExperiment(r.Root, r.Name); err != nil {
 		return err
 	}
 	if r.exp, err = openExperiment(r.Root, r.Name, mode, time.Now()); err != nil {
@@ -143,6 +153,9 @@ func (r *run) open(ctx context.Context) error {
 	r.optimizer.stop = !r.SkipNaN
 	resumed, err := r.resume(state)
 	if err != nil {
+		return err
+	}
+	if err := r.exp.finishPruning(networksOf(r.optimizer.describe())); err != nil {
 		return err
 	}
 	if r.watch, err = newWatcher(watchOptions{
@@ -479,4 +492,5 @@ func (r *run) close() {
 	if r.watch != nil {
 		_ = r.watch.Close() // it has warned of what could not be written
 	}
+	r.lock.Release()
 }

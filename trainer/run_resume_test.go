@@ -190,6 +190,35 @@ func TestResumeState(t *testing.T) {
 	}
 }
 
+// What is no state is refused before --restart puts an experiment aside.
+func TestResumeStateThatIsNone(t *testing.T) {
+	d := openDevice(t)
+	o, _, _ := tintRun(t, d)
+	o.Train.TotalIter = 3
+	require.NoError(t, Run(t.Context(), o))
+	elsewhere := filepath.Join(t.TempDir(), "net_g_3.pth")
+	require.NoError(t, os.Rename(filepath.Join(o.Root, "experiments/tint/models/net_g_3.pth"), elsewhere))
+	before := snapshot(t, o.Root)
+	o = again(o)
+	o.AutoResume, o.Restart, o.Path.ResumeState = false, true, elsewhere
+	require.ErrorContains(t, Run(t.Context(), o), "path.resume_state: "+elsewhere+" holds weights, not a training state")
+	require.Equal(t, before, snapshot(t, o.Root))
+}
+
+// What a killed run was deleting goes with the next, though that keeps all.
+func TestNextRunEndsPruning(t *testing.T) {
+	d := openDevice(t)
+	o, _, _ := tintRun(t, d)
+	require.NoError(t, Run(t.Context(), o))
+	states := filepath.Join(o.Root, "experiments/tint/training_states")
+	require.NoError(t, os.Rename(filepath.Join(states, "3.state"), filepath.Join(states, "3.state"+prunedSuffix)))
+	require.NoError(t, Run(t.Context(), again(o)))
+	left := checkpoints(t, o)
+	require.NotContains(t, left, "models/net_g_3.pth")
+	require.NotContains(t, left, "training_states/3.state"+prunedSuffix)
+	require.Contains(t, left, "models/net_g_6.pth")
+}
+
 // What cannot be validated is named before anything is trained, whatever its section says of bad images.
 func TestBadImagesToValidateOn(t *testing.T) {
 	d := openDevice(t)

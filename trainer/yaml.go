@@ -23,6 +23,17 @@ type optionReader struct {
 	mistakes []remark
 	warnings []remark
 	unread   map[string]bool // keys that were warned of
+
+	open     map[*yaml.Node]bool // nodes with an anchor that tidy is in the middle of
+	copied   int                 // nodes, for aliases
+	referred map[string]bool     // anchors that aliases refer to
+}
+
+// newOptionReader returns a reader of one file.
+func newOptionReader(file string, force []string) *optionReader {
+	return &optionReader{
+		file: file, force: force, lines: map[string]int{}, unread: map[string]bool{}, open: map[*yaml.Node]bool{}, referred: map[string]bool{},
+	}
 }
 
 type remark struct {
@@ -107,7 +118,7 @@ func (r *optionReader) tree(data []byte) *yaml.Node {
 	case err == nil:
 		r.failAt(more.Line, "", "a second document begins: an option file is one")
 	case !errors.Is(err, io.EOF):
-		r.noYAML(0, err)
+		r.noYAML(0, data, err)
 		return nil
 	}
 	if len(document.Content) > 0 {
@@ -124,27 +135,39 @@ func (r *optionReader) tree(data []byte) *yaml.Node {
 	return root
 }
 
-// noYAML reports an error of the parser, which says "yaml: line 3: …".
-func (r *optionReader) noYAML(line int, err error) {
+// noYAML reports an error of the parser about data, which says "yaml: line 3: …".
+func (r *optionReader) noYAML(line int, data []byte, err error) {
 	text := strings.TrimPrefix(err.Error(), "yaml: ")
 	var found int
 	if _, scan := fmt.Sscanf(text, "line %d: ", &found); scan == nil && line == 0 {
 		line = found
 		_, text, _ = strings.Cut(text, ": ")
 	}
+	if strings.Contains(text, "tab character") || strings.Contains(text, "cannot start any token") {
+		lines := strings.Split(string(data), "\n")
+		for at := max(line, 1); at <= min(line+1, len(lines)); at++ { // the parser may mean the line before
+			if rest := strings.TrimLeft(lines[at-1], " "); strings.HasPrefix(rest, "\t") {
+				r.failAt(at, "", "this line begins with a tab, which YAML does not allow: use spaces")
+				return
+			}
+		}
+	}
 	r.failAt(line, "", "this is no YAML: %s", text)
 }
 
-// tidy removes all but the last of repeated keys below n, and what is not supported.
+// tidy removes all but the last of repeated keys below n, and writes out what aliases refer to.
 func (r *optionReader) tidy(path string, n *yaml.Node) {
 	if len(path) > longestPath {
 		r.failAt(n.Line, path[:40]+"…", "is nested too deeply")
 		n.Content = nil
 	}
+	if n.Anchor != "" {
+		r.open[n] = true
+		defer delete(r.open, n)
+	}
 	switch n.Kind {
 	case yaml.AliasNode:
-		r.failAt(n.Line, path, "references such as *%s are not supported: write the value", n.Value)
-		*n = yaml.Node{Kind: yaml.ScalarNode, Tag: "!!null", Line: n.Line}
+		r.expand(path, n)
 	case yaml.SequenceNode:
 		for i, item := range n.Content {
 			r.tidy(fmt.Sprintf("%s[%d]", path, i), item)
@@ -153,6 +176,7 @@ func (r *optionReader) tidy(path string, n *yaml.Node) {
 		if path == "path" {
 			r.ownParamKeys(n)
 		}
+		r.merge(path, n)
 		r.lastWins(path, n)
 		for key, value := range members(n) {
 			r.tidy(join(path, key.Value), value)
@@ -217,7 +241,7 @@ func (r *optionReader) apply(root *yaml.Node, force string, line int) {
 	}
 	var document yaml.Node
 	if err := yaml.Unmarshal([]byte(text), &document); err != nil {
-		r.noYAML(line, err)
+		r.noYAML(line, nil, err)
 		return
 	}
 	value := &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!null"}

@@ -101,6 +101,7 @@ func (r *optionReader) section(path string, n *yaml.Node, into reflect.Value) {
 		r.lines[at] = key.Line
 		f, known := fields[key.Value]
 		switch {
+		case !known && path == "" && r.referred[value.Anchor]: // there for its aliases alone
 		case !known:
 			r.fail(at, "there is no such option%s", suggestion(key.Value, slices.Sorted(maps.Keys(fields))))
 		case f.Type != reflect.TypeFor[unread]():

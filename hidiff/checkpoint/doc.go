@@ -20,9 +20,10 @@
 // # Trust
 //
 // A .pth file is a pickle, and a pickle is a program. This package treats it as
-// data: nothing is ever run, and a file that names anything but the few
-// constructors of tensors and containers is refused. Every size in a file is
-// checked against what the file holds before memory is allocated for it.
+// data: nothing is ever run. Of the names in a file, those of the few constructors
+// of tensors and containers are known; what any other would make is passed over as
+// an [Opaque] word. Every size in a file is checked against what the file holds before
+// memory is allocated for it.
 //
 // # Python values
 //
@@ -36,5 +37,6 @@
 //	Tensor                     *Array
 //
 // Reading only: Counter, defaultdict and an OrderedDict of other values become
-// *Dict, torch.Size becomes Tuple and a Parameter becomes *Array.
+// *Dict, torch.Size becomes Tuple, a Parameter becomes *Array, and anything else Opaque;
+// items of a dict whose keys are no numbers or strings are passed over.
 package checkpoint

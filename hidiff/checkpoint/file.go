@@ -8,7 +8,6 @@ import (
 	"io"
 	"os"
 	"slices"
-	"strings"
 )
 
 // The values of File.Format.
@@ -23,18 +22,21 @@ type File struct {
 	Path string
 	// Format is "pth-zip", "pth-legacy" or "safetensors".
 	Format string
-	// Groups are the state_dicts of the file. In a .pth file they go by their key
-	// ("params", "params_ema"), or "" for a state_dict on its own; in safetensors
-	// by network ("net_g", "net_le_dm") where names start with one, else "".
-	// A leading "module." (DataParallel's) is cut from parameter names.
+	// Groups are the state_dicts of the file, with names as they are there. In a .pth
+	// file they go by their key ("params", "params_ema"), keys of dicts in dicts joined by
+	// dots, or "" for a state_dict on its own; in safetensors by network ("net_g",
+	// "net_le_dm") where names start with one, else "".
 	Groups map[string]*StateDict
+	// Unread are the values in dicts of a .pth file that this package does not read, by
+	// their path of keys.
+	Unread map[string]Opaque
 	// Metadata is the __metadata__ of safetensors; nil for .pth.
 	Metadata map[string]string
 }
 
 // Open reads a .pth or safetensors file; the content decides which, not the
-// name. It fails, naming the file, where that is neither, damaged, holds no
-// weights, or asks to run code.
+// name. It fails, naming the file, where that is neither, damaged, or holds no
+// weights.
 func Open(path string) (*File, error) {
 	var file *File
 	err := withFile(path, func(r io.ReaderAt, size int64) (err error) {
@@ -46,7 +48,7 @@ func Open(path string) (*File, error) {
 
 // Read is Open on size bytes of r; name stands for the path in File and errors.
 func Read(r io.ReaderAt, size int64, name string) (*File, error) {
-	file := &File{Path: name}
+	file := &File{Path: name, Groups: map[string]*StateDict{}, Unread: map[string]Opaque{}}
 	var err error
 	if file.Format, err = sniff(r, size); err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
@@ -56,12 +58,10 @@ func Read(r io.ReaderAt, size int64, name string) (*File, error) {
 	} else {
 		var value any
 		if value, err = readTorch(r, size, file.Format); err == nil {
-			file.Groups, err = groupsOf(value)
+			err = file.collect("", value)
 		}
-	}
-	for _, group := range sortedKeys(file.Groups) {
-		if err == nil {
-			file.Groups[group], err = withoutModule(file.Groups[group])
+		if err == nil && len(file.Groups) == 0 {
+			err = file.nothing(value)
 		}
 	}
 	if err != nil {
@@ -88,41 +88,6 @@ func LoadPickle(path string) (any, error) {
 		return nil
 	})
 	return value, err
-}
-
-// Weights returns one state_dict of the file. An empty key means "params", else
-// "params_ema", else the bare state_dict, else the only one there is.
-func (f *File) Weights(paramKey string) (*StateDict, error) {
-	names := sortedKeys(f.Groups)
-	if paramKey != "" {
-		if state, ok := f.Groups[paramKey]; ok {
-			return state, nil
-		}
-		return nil, fmt.Errorf("%s: no weights under %q: it holds %s", f.Path, paramKey, describe(names))
-	}
-	for _, name := range []string{"params", "params_ema", ""} {
-		if state, ok := f.Groups[name]; ok {
-			return state, nil
-		}
-	}
-	if len(names) == 1 {
-		return f.Groups[names[0]], nil
-	}
-	return nil, fmt.Errorf("%s: say which of its weights to use: it holds %s", f.Path, describe(names))
-}
-
-func describe(groups []string) string {
-	if len(groups) == 0 {
-		return "none"
-	}
-	words := make([]string, len(groups))
-	for i, g := range groups {
-		words[i] = fmt.Sprintf("%q", g)
-		if g == "" {
-			words[i] = "a bare state_dict (key \"\")"
-		}
-	}
-	return strings.Join(words, ", ")
 }
 
 // withFile calls read on the regular file at path.
@@ -176,56 +141,6 @@ func readTorch(r io.ReaderAt, size int64, format string) (any, error) {
 		return nil, err
 	}
 	return readLegacy(data)
-}
-
-// groupsOf finds the state_dicts in a value of torch.save. Writers that collect
-// parameters themselves use a plain dict.
-func groupsOf(value any) (map[string]*StateDict, error) {
-	if state, ok := asStateDict(value); ok {
-		return map[string]*StateDict{"": state}, nil
-	}
-	dict, ok := value.(*Dict)
-	if !ok {
-		return nil, fmt.Errorf("holds a %T, not a state_dict", value)
-	}
-	groups := map[string]*StateDict{}
-	var keys []string
-	for key, member := range dict.All() {
-		keys = append(keys, fmt.Sprintf("%.40q", fmt.Sprint(key)))
-		name, isName := key.(string)
-		if state, ok := asStateDict(member); ok && isName {
-			groups[name] = state
-		}
-	}
-	if len(groups) == 0 {
-		return nil, fmt.Errorf("holds no weights (a training state?): its keys are %s", strings.Join(keys[:min(len(keys), 8)], ", "))
-	}
-	return groups, nil
-}
-
-func asStateDict(value any) (*StateDict, bool) {
-	switch v := value.(type) {
-	case *StateDict:
-		return v, true
-	case *Dict:
-		if v.Len() > 0 {
-			return stateDict(v)
-		}
-	}
-	return nil, false
-}
-
-// withoutModule cuts the prefix that DataParallel puts before parameter names.
-func withoutModule(state *StateDict) (*StateDict, error) {
-	out := NewStateDict()
-	for key, array := range state.All() {
-		short := strings.TrimPrefix(key, "module.")
-		if _, twice := out.Get(short); twice {
-			return nil, fmt.Errorf("parameter %q is there twice, with and without \"module.\"", short)
-		}
-		out.Set(short, array)
-	}
-	return out, nil
 }
 
 func sortedKeys[V any](m map[string]V) []string {

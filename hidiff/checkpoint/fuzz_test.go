@@ -67,7 +67,7 @@ func FuzzPTH(f *testing.F) {
 		tryRead(t, archiveOf(t, string(data), storages))
 		tryRead(t, append([]byte(string(legacyMagic)+legacyHead), data...))
 
-		// What can be read can be written and read again.
+		// What can be read in full can be written and read again.
 		zipped := archiveOf(t, string(data), storages)
 		value, err := readZip(bytes.NewReader(zipped), int64(len(zipped)))
 		if err != nil {
@@ -75,6 +75,9 @@ func FuzzPTH(f *testing.F) {
 		}
 		var buf bytes.Buffer
 		if err := writeZip(&buf, value); err != nil {
+			if strings.Contains(err.Error(), "a checkpoint.Opaque") {
+				return // it is nothing that can be written
+			}
 			t.Fatalf("%#v cannot be written: %v", value, err)
 		}
 		again, err := readZip(bytes.NewReader(buf.Bytes()), int64(buf.Len()))

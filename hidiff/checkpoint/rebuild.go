@@ -18,19 +18,20 @@ var storageTypes = map[global]DType{
 // They build this package's own values; no name in a file ever leads to code
 // outside this list.
 var constructors = map[global]func(args []any) (any, error){
-	"collections.OrderedDict":         newOrderedDict,
-	"collections.Counter":             newCounter,
-	"collections.defaultdict":         newDefaultDict,
-	"torch.Size":                      newSize,
-	"torch._utils._rebuild_tensor_v2": rebuildTensor,
-	"torch._utils._rebuild_parameter": rebuildParameter,
+	"collections.OrderedDict":                    newOrderedDict,
+	"collections.Counter":                        newCounter,
+	"collections.defaultdict":                    newDefaultDict,
+	"torch.Size":                                 newSize,
+	"torch._utils._rebuild_tensor_v2":            rebuildTensor,
+	"torch._utils._rebuild_parameter":            rebuildParameter,
+	"torch._utils._rebuild_parameter_with_state": rebuildParameter,
 }
 
-// factories may be the argument of a defaultdict. They are never called.
-var factories = []global{"__builtin__.dict", "__builtin__.list", "__builtin__.int", "__builtin__.float"}
+// rebuildFromType calls another constructor, its first argument, with its third: so tensors
+// are stored that have attributes or a class of their own.
+const rebuildFromType global = "torch._tensor._rebuild_from_type_v2"
 
-// global pushes a name the file refers to. Whatever is not on the lists above is
-// refused here, before anything could be done with it.
+// global pushes a name the file refers to: a word, whatever it names.
 func (u *unpickler) global() error {
 	module, err := u.line()
 	if err != nil {
@@ -40,33 +41,59 @@ func (u *unpickler) global() error {
 	if err != nil {
 		return err
 	}
-	g := global(module + "." + name)
-	if constructors[g] == nil && storageTypes[g] == "" && !slices.Contains(factories, g) {
-		return fmt.Errorf("refuses to run %.100q: weights need no such code; get the file from a source you trust, or save its state_dict alone", string(g))
-	}
-	return u.push(g)
+	return u.push(global(module + "." + name))
 }
 
-// reduce calls a constructor with a tuple of arguments.
+// reduce calls a constructor with a tuple of arguments. What another callable would make is opaque.
 func (u *unpickler) reduce() error {
 	call, err := u.popN(2)
 	if err != nil {
 		return err
 	}
-	name, _ := call[0].(global)
 	args, ok := call[1].(*sequence)
-	if constructors[name] == nil || !ok || !args.tuple {
-		return errors.New("damaged pickle: a call without constructor or arguments")
+	if !ok || !args.tuple {
+		return errors.New("damaged pickle: a call without arguments")
 	}
-	v, err := constructors[name](args.items)
+	v, err := construct(call[0], args.items)
 	if err != nil {
-		return fmt.Errorf("%s: %w", string(name), err)
+		return err
 	}
 	return u.push(v)
 }
 
+func construct(callable any, args []any) (any, error) {
+	name, isName := callable.(global)
+	if passed, ok := callable.(*opaque); ok {
+		return passed, nil
+	}
+	if !isName {
+		return nil, errors.New("damaged pickle: a call without constructor")
+	}
+	if name == rebuildFromType && len(args) == 4 {
+		inner, isName := args[0].(global)
+		tuple, isTuple := args[2].(*sequence)
+		if isName && isTuple {
+			name, args = inner, tuple.items
+		}
+	}
+	build := constructors[name]
+	if build == nil {
+		return &opaque{string(name)}, nil
+	}
+	for _, arg := range args {
+		if passed, ok := arg.(*opaque); ok { // a tensor over a storage of unknown type
+			return passed, nil
+		}
+	}
+	v, err := build(args)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", string(name), err)
+	}
+	return v, nil
+}
+
 // build drops the attributes of an OrderedDict: PyTorch keeps its modules'
-// version numbers there (`_metadata`).
+// version numbers there (`_metadata`). Those of what is opaque go the same way.
 func (u *unpickler) build() error {
 	attributes, err := u.pop()
 	if err != nil {
@@ -75,6 +102,9 @@ func (u *unpickler) build() error {
 	target, err := u.top()
 	if err != nil {
 		return err
+	}
+	if _, passed := target.(*opaque); passed {
+		return nil
 	}
 	_, attributesOK := attributes.(*mapping)
 	if d, ok := target.(*mapping); !ok || !d.ordered || !attributesOK {
@@ -90,10 +120,13 @@ func (u *unpickler) persistent(id any) error {
 	if !ok || !tuple.tuple || len(tuple.items) < 5 || tuple.items[0] != "storage" {
 		return errors.New("damaged pickle: a reference that is no storage")
 	}
-	class, _ := tuple.items[1].(global)
+	class, isClass := tuple.items[1].(global)
 	key, isKey := tuple.items[2].(string)
 	count, isCount := tuple.items[4].(int64)
 	dtype := storageTypes[class]
+	if isClass && dtype == "" {
+		return u.push(&opaque{string(class)})
+	}
 	if dtype == "" || !isKey || !isCount {
 		return errors.New("damaged pickle: a storage without type, key or size")
 	}
@@ -135,14 +168,10 @@ func newCounter(args []any) (any, error) {
 	return nil, errArguments
 }
 
+// newDefaultDict passes over the factory, which is never called.
 func newDefaultDict(args []any) (any, error) {
 	if len(args) > 1 {
 		return nil, errArguments
-	}
-	for _, factory := range args {
-		if g, ok := factory.(global); factory != nil && (!ok || !slices.Contains(factories, g)) {
-			return nil, errArguments
-		}
 	}
 	return &mapping{dict: NewDict()}, nil
 }
@@ -156,9 +185,9 @@ func newSize(args []any) (any, error) {
 	return nil, errArguments
 }
 
-// rebuildParameter drops requires_grad and the hooks.
+// rebuildParameter drops requires_grad, the hooks and, in newer files, attributes.
 func rebuildParameter(args []any) (any, error) {
-	if len(args) == 3 {
+	if len(args) == 3 || len(args) == 4 {
 		if t, ok := args[0].(*tensor); ok {
 			return t, nil
 		}

@@ -37,8 +37,12 @@ func (r *resolver) value(raw any, depth int) (resolved, error) {
 	switch raw := raw.(type) {
 	case nil, bool, int64, float64, string:
 		return resolved{value: raw, nodes: 1}, nil
-	case global, *storage:
-		return resolved{}, errors.New("damaged pickle: a class or storage in place of a value")
+	case global:
+		return resolved{value: Opaque(raw), nodes: 1}, nil
+	case *storage:
+		return resolved{value: Opaque("a storage"), nodes: 1}, nil
+	case *opaque:
+		return resolved{value: Opaque(raw.name), nodes: 1}, nil
 	default:
 		if known, seen := r.done[raw]; known != nil {
 			return *known, nil

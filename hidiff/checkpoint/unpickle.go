@@ -42,6 +42,8 @@ type (
 		offset        int
 		shape, stride []int
 	}
+	// opaque is what no state_dict is made of: name would make it, if anything were run.
+	opaque struct{ name string }
 )
 
 // unpickler runs the pickle machine (protocol 2, the one of torch.save) on data.
@@ -79,7 +81,8 @@ func unpickle(data []byte) (value any, storages *orderedMap[string, *storage], n
 	}
 }
 
-// The opcodes of pickle protocol 2 that PyTorch's own restricted loader knows.
+// The opcodes of pickle protocol 2 that PyTorch's own restricted loader knows, and those of
+// the objects that trainers store beside weights.
 const (
 	opMark, opStop, opBinFloat, opBinInt, opBinInt1, opBinInt2   = '(', '.', 'G', 'J', 'K', 'M'
 	opNone, opBinPersID, opReduce, opBinUnicode, opAppend        = 'N', 'Q', 'R', 'X', 'a'
@@ -87,7 +90,8 @@ const (
 	opLongBinGet, opEmptyList, opBinPut, opLongBinPut, opSetItem = 'j', ']', 'q', 'r', 's'
 	opTuple, opEmptyTuple, opSetItems                            = 't', ')', 'u'
 	opProto, opTuple1, opTuple2, opTuple3                        = 0x80, 0x85, 0x86, 0x87
-	opNewTrue, opNewFalse, opLong1                               = 0x88, 0x89, 0x8a
+	opNewTrue, opNewFalse, opLong1, opLong4                      = 0x88, 0x89, 0x8a, 0x8b
+	opNewObj                                                     = 0x81
 )
 
 // step carries out one opcode.
@@ -108,7 +112,7 @@ func (u *unpickler) step(op byte) error {
 		return u.push(true)
 	case opNewFalse:
 		return u.push(false)
-	case opBinInt1, opBinInt2, opBinInt, opLong1:
+	case opBinInt1, opBinInt2, opBinInt, opLong1, opLong4:
 		return u.integer(op)
 	case opBinFloat:
 		b, err := u.take(8)
@@ -144,7 +148,7 @@ func (u *unpickler) step(op byte) error {
 			return err
 		}
 		return u.persistent(id)
-	case opReduce:
+	case opReduce, opNewObj:
 		return u.reduce()
 	case opBuild:
 		return u.build()
@@ -229,10 +233,10 @@ func (u *unpickler) byte() (byte, error) {
 	return b[0], nil
 }
 
-// integer pushes a little-endian integer of the opcode's width. Only LONG1 and
-// BININT carry a sign.
+// integer pushes a little-endian integer of the opcode's width. Only BININT, LONG1 and
+// LONG4 carry a sign. What exceeds 64 bits, such as a seed, is opaque.
 func (u *unpickler) integer(op byte) error {
-	var width byte
+	var width uint32
 	var err error
 	switch op {
 	case opBinInt1:
@@ -242,20 +246,27 @@ func (u *unpickler) integer(op byte) error {
 	case opBinInt:
 		width = 4
 	case opLong1:
-		width, err = u.byte()
+		var n byte
+		n, err = u.byte()
+		width = uint32(n)
+	case opLong4:
+		var b []byte
+		if b, err = u.take(4); err == nil {
+			width = binary.LittleEndian.Uint32(b)
+		}
 	}
 	if err != nil {
 		return err
 	}
-	b, err := u.take(uint32(width))
+	b, err := u.take(width)
 	if err != nil {
 		return err
 	}
 	if width > 8 {
-		return fmt.Errorf("an integer of %d bytes is too large", width)
+		return u.push(&opaque{"int"})
 	}
 	var buf [8]byte
-	if signed := op == opBinInt || op == opLong1; signed && width > 0 && b[width-1]&0x80 != 0 {
+	if signed := op != opBinInt1 && op != opBinInt2; signed && width > 0 && b[width-1]&0x80 != 0 {
 		buf = [8]byte(bytes.Repeat([]byte{0xff}, 8))
 	}
 	copy(buf[:], b)
@@ -304,6 +315,9 @@ func (u *unpickler) extend(op byte) error {
 	if err != nil {
 		return err
 	}
+	if _, passed := target.(*opaque); passed {
+		return nil
+	}
 	list, isList := target.(*sequence)
 	dict, isDict := target.(*mapping)
 	switch appending := op == opAppend || op == opAppends; {
@@ -312,10 +326,12 @@ func (u *unpickler) extend(op byte) error {
 		return nil
 	case !appending && isDict && len(items)%2 == 0:
 		for i := 0; i < len(items); i += 2 {
-			if !isKey(items[i]) {
+			switch {
+			case isKey(items[i]):
+				dict.dict.Set(items[i], items[i+1])
+			case !isHashable(items[i]):
 				return errors.New("a dict key is neither a number nor a string")
 			}
-			dict.dict.Set(items[i], items[i+1])
 		}
 		return nil
 	}
@@ -330,6 +346,17 @@ func isKey(v any) bool {
 		return true
 	case float64:
 		return !math.IsNaN(v)
+	}
+	return false
+}
+
+// isHashable reports whether v can be the key of a Python dict, though not of a Dict: its item is passed over.
+func isHashable(v any) bool {
+	switch v := v.(type) {
+	case global, *opaque:
+		return true
+	case *sequence:
+		return v.tuple
 	}
 	return false
 }

@@ -5,6 +5,10 @@ import "iter"
 // Tuple is a Python tuple.
 type Tuple []any
 
+// Opaque is a value that this package does not read, such as a number of numpy or an object of
+// a trainer: the Python name of what would make it.
+type Opaque string
+
 // orderedMap keeps the order in which keys were first set.
 type orderedMap[K comparable, V any] struct {
 	keys   []K

@@ -10,11 +10,13 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+
+	"hidiff/internal/textfile"
 )
 
 // ReadJSON reads what WriteJSON wrote.
 func ReadJSON(path string) (*Evaluation, error) {
-	data, err := os.ReadFile(path)
+	data, err := textfile.Read(path)
 	if err != nil {
 		return nil, err
 	}

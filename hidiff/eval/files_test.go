@@ -136,3 +136,12 @@ func TestTable(t *testing.T) {
 	require.Contains(t, out.String(), " ± 0.250 ")
 	require.Contains(t, out.String(), "\n2 without a score by realblur: dark, \"very\", gone\n")
 }
+
+// Scores that an editor of Windows saved.
+func TestReadJSONOfWindows(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "scores.json")
+	require.NoError(t, os.WriteFile(path, []byte("\uFEFF{\r\n\"name\": \"x\"\r\n}\r\n"), 0o666))
+	e, err := ReadJSON(path)
+	require.NoError(t, err)
+	require.Equal(t, "x", e.Name)
+}

@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"hidiff/hidiff"
+	"hidiff/internal/lock"
 )
 
 const maxBytes = 2 << 30 // of a file; the released models have a twentieth of that
@@ -31,10 +32,7 @@ var (
 	stall   = time.Minute // without a byte
 )
 
-var (
-	errBusy    = errors.New("the same file is being pulled already: wait for that to end")
-	errStalled = errors.New("the server has gone silent")
-)
+var errStalled = errors.New("the server has gone silent")
 
 // PullOptions say what is to come, and as what.
 type PullOptions struct {
@@ -73,10 +71,7 @@ func Pull(ctx context.Context, address string, o PullOptions) (Model, error) {
 	}
 	path, err := d.there()
 	if err == nil && path == "" {
-		if err = d.run(ctx); err == nil {
-			path, err = d.place()
-		}
-		if err != nil {
+		if path, err = d.run(ctx); err != nil {
 			err = fmt.Errorf("%s: %w", d.shown, err)
 		}
 	}
@@ -212,16 +207,28 @@ func (d *download) is(path string) (bool, error) {
 	return [sha256.Size]byte(h.Sum(nil)) == d.want, err
 }
 
-// run downloads what is missing of the part, and checks its hash.
-func (d *download) run(ctx context.Context) (err error) {
+// run downloads the file and gives it its place, and keeps others from doing the same meanwhile.
+func (d *download) run(ctx context.Context) (path string, err error) {
 	if err := os.MkdirAll(d.folder, 0o777); err != nil {
-		return d.noFolder(err)
+		return "", d.noFolder(err)
 	}
-	d.file, err = openAlone(d.part)
-	switch {
-	case errors.Is(err, errBusy):
-		return err
-	case err != nil:
+	alone, err := lock.Acquire(d.part + ".lock")
+	if held := new(lock.HeldError); errors.As(err, &held) {
+		return "", fmt.Errorf("the same file is being pulled already, and %w: wait for that to end", held)
+	}
+	if err != nil {
+		return "", d.noFolder(err)
+	}
+	defer alone.Release()
+	if err := d.download(ctx); err != nil {
+		return "", err
+	}
+	return d.place()
+}
+
+// download downloads what is missing of the part, and checks its hash.
+func (d *download) download(ctx context.Context) (err error) {
+	if d.file, err = os.OpenFile(d.part, os.O_RDWR|os.O_CREATE, 0o666); err != nil {
 		return d.noFolder(err)
 	}
 	defer d.file.Close()

@@ -10,6 +10,8 @@ import (
 	"sync"
 
 	"hidiff/hidiff/photo"
+	"hidiff/internal/lock"
+	"hidiff/internal/textfile"
 )
 
 // Run cuts the crops that are not there yet, and looks afterwards whether all that should be there are, and
@@ -19,6 +21,18 @@ func (p *Plan) Run(ctx context.Context) error {
 	if len(p.Problems) > 0 {
 		return errors.New("a plan with problems cannot be carried out")
 	}
+	crops := filepath.Dir(p.record())
+	if err := os.MkdirAll(crops, 0o777); err != nil {
+		return fmt.Errorf("%s: the folder cannot be made: %w", crops, err)
+	}
+	alone, err := lock.Acquire(filepath.Join(crops, ".lock"))
+	if held := new(lock.HeldError); errors.As(err, &held) {
+		err = fmt.Errorf("%s is %w: wait for that to end, or give another folder", crops, held)
+	}
+	if err != nil {
+		return err
+	}
+	defer alone.Release()
 	if err := p.writeRecord(); err != nil {
 		return err
 	}
@@ -196,7 +210,7 @@ func (p *Plan) checkOutput() error {
 func (p *Plan) record() string { return filepath.Join(p.o.Output, "crop", "prepare.json") }
 
 func (p *Plan) readRecord() (c Cutting, err error) {
-	data, err := os.ReadFile(p.record())
+	data, err := textfile.Read(p.record())
 	if os.IsNotExist(err) {
 		return Released, nil
 	}
@@ -214,9 +228,6 @@ func (p *Plan) writeRecord() error {
 			return err
 		}
 		return nil
-	}
-	if err := os.MkdirAll(filepath.Dir(p.record()), 0o777); err != nil {
-		return fmt.Errorf("%s: the folder cannot be made: %w", filepath.Dir(p.record()), err)
 	}
 	data, err := json.Marshal(p.o.Cutting)
 	if err != nil {

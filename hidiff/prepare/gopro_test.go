@@ -398,3 +398,38 @@ func TestGoProErrors(t *testing.T) {
 	}
 	require.ErrorContains(t, err, file)
 }
+
+// A second run into one folder is refused before it writes anything.
+func TestTwoRunsIntoOneFolder(t *testing.T) {
+	dir, out := tree(t, 4, 4, "train/{input,target}/{1,2}.png", "test/{input,target}/1.png"), t.TempDir()
+	second, err := plan(t, dir, out)
+	require.NoError(t, err)
+	tried := false
+	first, err := plan(t, dir, out, func(o *GoProOptions) {
+		o.Workers = 1
+		o.Progress = func(what string, done, _ int) {
+			if what != "cutting train" || done != 1 {
+				return
+			}
+			tried = true
+			before := below(t, out)
+			require.ErrorContains(t, second.Run(t.Context()), fmt.Sprintf("%s is in use by process %d on ", filepath.Join(out, "crop"), os.Getpid()))
+			require.Equal(t, before, below(t, out))
+		}
+	})
+	require.NoError(t, err)
+	require.NoError(t, first.Run(t.Context()))
+	require.True(t, tried)
+	require.NoFileExists(t, filepath.Join(out, "crop", ".lock"))
+	require.NoError(t, second.Run(t.Context()), "and it is free again")
+}
+
+// A record that an editor of Windows saved.
+func TestRecordOfWindows(t *testing.T) {
+	dir, out := tree(t, 4, 6, "train/{input,target}/1.png", "test/{input,target}/1.png"), t.TempDir()
+	p := cutAll(t, dir, out)
+	text, err := os.ReadFile(p.record())
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(p.record(), append([]byte("\uFEFF"), bytes.ReplaceAll(text, []byte("\n"), []byte("\r\n"))...), 0o666))
+	require.Zero(t, cutAll(t, dir, out).Splits[0].Written)
+}

@@ -12,6 +12,9 @@ import (
 	"slices"
 	"strings"
 	"sync"
+
+	"hidiff/internal/lock"
+	"hidiff/internal/textfile"
 )
 
 // version is that of the pairs: it changes whenever the same options would give others. A repair of pairs that were broken
@@ -29,6 +32,7 @@ type folder struct {
 	mu    sync.Mutex
 	pairs map[string]Pair // by name
 	list  *os.File        // open at its end
+	lock  *lock.Lock
 }
 
 // settings is the file of options.
@@ -37,20 +41,36 @@ type settings struct {
 	Options
 }
 
-// openFolder makes a folder, or opens one that was made with the same options.
+// openFolder makes a folder, or opens one that was made with the same options, and keeps other runs out.
 func openFolder(dir string, o Options) (*folder, error) {
 	f := &folder{dir: dir, pairs: map[string]Pair{}}
 	if err := os.MkdirAll(dir, 0o777); err != nil {
 		return nil, err
 	}
-	wanted, err := json.Marshal(settings{version, o})
+	var err error
+	f.lock, err = lock.Acquire(f.path(".lock"))
+	if held := new(lock.HeldError); errors.As(err, &held) {
+		err = fmt.Errorf("%s is %w: wait for that to end, or give another folder", dir, held)
+	}
 	if err != nil {
 		return nil, err
 	}
-	found, err := os.ReadFile(f.path(optionsFile))
+	if err := f.open(o); err != nil {
+		f.lock.Release()
+		return nil, err
+	}
+	return f, nil
+}
+
+func (f *folder) open(o Options) error {
+	wanted, err := json.Marshal(settings{version, o})
+	if err != nil {
+		return err
+	}
+	found, err := textfile.Read(f.path(optionsFile))
 	switch {
 	case err == nil:
-		err = sameOptions(dir, found, wanted)
+		err = sameOptions(f.dir, found, wanted)
 	case errors.Is(err, fs.ErrNotExist):
 		if err = f.unused(); err == nil {
 			err = writeFile(f.path(optionsFile), append(wanted, '\n'))
@@ -65,10 +85,7 @@ func openFolder(dir string, o Options) (*folder, error) {
 	if err == nil {
 		f.list, err = os.OpenFile(f.path(manifestFile), os.O_WRONLY|os.O_APPEND, 0)
 	}
-	if err != nil {
-		return nil, err
-	}
-	return f, nil
+	return err
 }
 
 func (f *folder) path(name string) string { return filepath.Join(f.dir, name) }
@@ -119,7 +136,7 @@ func sameOptions(dir string, found, wanted []byte) error {
 
 // read lists the pairs that are there, both photos of them. The end of a line that a killed run did not finish is passed over.
 func (f *folder) read() error {
-	text, err := os.ReadFile(f.path(manifestFile))
+	text, err := textfile.Read(f.path(manifestFile))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -188,7 +205,10 @@ func (f *folder) write() error {
 	return writeFile(f.path(manifestFile), text.Bytes())
 }
 
-func (f *folder) close() error { return errors.Join(f.list.Close(), f.write()) }
+func (f *folder) close() error {
+	defer f.lock.Release()
+	return errors.Join(f.list.Close(), f.write())
+}
 
 // writeFile writes a file that appears complete or not at all.
 func writeFile(path string, data []byte) error {

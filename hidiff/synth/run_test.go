@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -217,4 +218,38 @@ func TestRunStopsWhereNothingCanBeWritten(t *testing.T) {
 	for name := range contents(t, o.Output) {
 		require.NotContains(t, name, "target/")
 	}
+}
+
+// A second run into one folder is refused before it writes anything.
+func TestTwoRunsIntoOneFolder(t *testing.T) {
+	o := RunOptions{Options: small(), Sources: album(t), PerPhoto: 2, Output: t.TempDir(), Workers: 1}
+	second, tried := o, false
+	o.Report = func(e Event) {
+		if e.Kind != Done || tried {
+			return
+		}
+		tried = true
+		before := contents(t, o.Output)
+		err := Run(t.Context(), second)
+		require.ErrorContains(t, err, fmt.Sprintf("%s is in use by process %d on ", o.Output, os.Getpid()))
+		require.Equal(t, before, contents(t, o.Output))
+	}
+	require.NoError(t, Run(t.Context(), o))
+	require.True(t, tried)
+	require.NoFileExists(t, filepath.Join(o.Output, ".lock"))
+	require.NoError(t, Run(t.Context(), second), "and it is free again")
+}
+
+// A manifest and options that an editor of Windows saved.
+func TestRunGoesOnAfterWindows(t *testing.T) {
+	o := RunOptions{Options: small(), Sources: album(t), PerPhoto: 2, Output: t.TempDir()}
+	runAll(t, o)
+	whole := contents(t, o.Output)
+	for _, file := range []string{optionsFile, manifestFile} {
+		text := "\uFEFF" + strings.ReplaceAll(whole[file], "\n", "\r\n")
+		require.NoError(t, os.WriteFile(filepath.Join(o.Output, file), []byte(text), 0o666))
+	}
+	counts, _ := runAll(t, o)
+	require.Equal(t, map[EventKind]int{Skipped: 6}, counts)
+	require.Equal(t, whole[manifestFile], contents(t, o.Output)[manifestFile])
 }
