@@ -116,7 +116,7 @@ func (p part) valid(rest []byte) bool {
 	if p.what == motionVideo {
 		return string(start[4:8]) == "ftyp"
 	}
-	return p.what == furtherData || bytes.HasPrefix(start, []byte{0xFF, 0xD8, 0xFF})
+	return p.what == furtherData || p.what == depthMap || bytes.HasPrefix(start, []byte{0xFF, 0xD8, 0xFF})
 }
 
 // claims are the parts that XMP announces.

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -148,6 +149,7 @@ func TestBehindJPEG(t *testing.T) {
 	gainItem, videoItem := length("GainMap", "image/jpeg", g, 0), length("MotionPhoto", "video/mp4", v, 0)
 	turned := segmentOf(0xE1, exifPrefix+string(exifBlock(binary.LittleEndian, 6)))
 	pad := make([]byte, 5)
+	nest := smallJPEG(t, "hdrgainmap"+string(small))
 	for name, c := range map[string]struct {
 		file   []byte
 		behind []byte   // of the result
@@ -205,8 +207,12 @@ func TestBehindJPEG(t *testing.T) {
 			lost: []string{"motion video (damaged)", furtherData}, hides: []string{"MicroVideo="},
 		},
 		"parts over each other": {
-			file: jpegWith(indexOf(0, 0, uint32(g), 0, 4, uint32(g-4))).behind(gain),
-			lost: []string{"further picture (damaged)"}, behind: gain, index: [][]byte{gain},
+			file: jpegWith(indexOf(0, 0, uint32(len(nest)), 0, uint32(bytes.Index(nest, small)), uint32(len(small)))).behind(nest),
+			lost: []string{"further picture (damaged)"}, behind: nest, index: [][]byte{nest},
+		},
+		"padding between parts": {
+			file:   jpegWith(xmp(packet(`hdrgm:Version="1.0"`, container("Primary image/jpeg 0 0", length("GainMap", "image/jpeg", g, 5), videoItem)))).behind(gain, pad, smallVideo),
+			behind: slices.Concat(gain, pad, smallVideo), says: []string{"MotionPhoto", "GainMap"},
 		},
 		"something unknown": {file: jpegWith().behind([]byte("trailer")), lost: []string{furtherData}},
 		"padding":           {file: jpegWith().behind(make([]byte, 512))},

@@ -53,7 +53,7 @@ func (m *Metadata) extra(f Format, key string) []byte {
 func (m Metadata) ColourOnly() Metadata {
 	c := Metadata{ICC: m.ICC}
 	for _, e := range m.extras {
-		if e.key == "colours" || slices.Contains(pngColour, e.key) {
+		if slices.Contains(pngColour, e.key) || e.format == BMP || e.format == TIFF {
 			c.extras = append(c.extras, e)
 		}
 	}

@@ -93,7 +93,7 @@ func TestJPEGSegmentLimit(t *testing.T) {
 	}
 }
 
-func TestExtendedXMPIsLeftOut(t *testing.T) {
+func TestExtendedXMPAlone(t *testing.T) {
 	b := mustEncode(t, noise(3, 3, 3, 255, false), JPEG)
 	extended := append([]byte{0xFF, 0xE1, 0, 45}, "http://ns.adobe.com/xmp/extension/\x00"...)
 	extended = append(extended, "00000000"...)

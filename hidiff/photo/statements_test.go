@@ -274,7 +274,7 @@ func TestRawProfiles(t *testing.T) {
 	both := withChunks(t, noise(4, 2, 3, 255, false), "eXIf"+string(exifBlock(binary.BigEndian, 1)), rawText("zTXt", "exif", exif))
 	require.Equal(t, 4, mustDecode(t, both).Width, "the proper chunk counts")
 	for name, text := range map[string]string{
-		"length": strings.Replace(rawText("tEXt", "exif", exif), "\n  ", "\n 9", 1), "digits": rawText("tEXt", "exif", exif) + "x", "short": "tEXt" + rawProfile + "exif\x00\nexif\n",
+		"length": strings.Replace(rawText("tEXt", "exif", exif), fmt.Sprintf(" %d\n", len(exif)), fmt.Sprintf(" %d\n", len(exif)+1), 1), "digits": rawText("tEXt", "exif", exif) + "x", "short": "tEXt" + rawProfile + "exif\x00\nexif\n",
 	} {
 		require.Nil(t, mustDecode(t, withChunks(t, noise(4, 2, 3, 255, false), text)).Meta.EXIF, name)
 	}
@@ -293,6 +293,12 @@ func TestOrientationOfXMP(t *testing.T) {
 		q := mustDecode(t, b)
 		require.Equal(t, want, q.Width, f)
 		require.Contains(t, string(q.Meta.XMP), "Orientation>1<")
+		if f == TIFF {
+			x, fields, err := exifFields(b)
+			require.NoError(t, err)
+			x.order.PutUint16(b[find(fields, tagOrientation).at:], tagOrientation+1) // has none any more
+			require.Equal(t, 2, mustDecode(t, b).Width)
+		}
 	}
 }
 
