@@ -194,6 +194,10 @@ func TestBehindJPEG(t *testing.T) {
 			file: jpegWith(xmp(packet(`hdrgm:Version="1.0"`, container("Primary image/jpeg 0 0", gainItem))), iso).behind(),
 			lost: []string{"gain map (announced, but not there)"}, hides: []string{"hdrgm:Version", "Container:Item"}, says: []string{"dc:format"},
 		},
+		"a promise in damaged XMP": {
+			file: jpegWith(xmp(`<x:xmpmeta xmlns:hdrgm="http://ns.adobe.com/hdr-gain-map/1.0/" hdrgm:Version="1.0">`)).behind(),
+			lost: []string{"XMP (damaged)"}, hides: []string{"hdrgm"},
+		},
 		"a length beyond the file": {
 			file: jpegWith(xmp(packet("", container("Primary image/jpeg 0 0", length("GainMap", "image/jpeg", g+1, 0))))).behind(gain),
 			lost: []string{"gain map (damaged)", furtherData}, hides: []string{"GainMap"},

@@ -116,7 +116,7 @@ func (p *Photo) metadataFor(f Format) Metadata {
 
 // settle makes the metadata of a file agree with its picture once that is upright: it returns the
 // orientation to turn by (stored is a TIFF's own, 0 if none) and has it reset everywhere. Where EXIF
-// says nothing, XMP's orientation counts, as it does in Pillow and darktable.
+// says nothing, XMP's orientation counts, as in Pillow.
 func (m *Metadata) settle(stored int) (orientation int) {
 	m.EXIF = bytes.TrimPrefix(m.EXIF, []byte(exifPrefix)) // which some programs write in WebP and PNG, too
 	orientation = stored

@@ -70,6 +70,7 @@ func TestProfileMustFitTheSamples(t *testing.T) {
 		p.Meta.ICC = profile(c.space, 200)
 		q := mustDecode(t, mustEncode(t, p, c.to))
 		require.Equal(t, c.kept, q.Meta.ICC != nil, c)
+		require.Equal(t, c.kept, p.Losses(c.to) == nil, c)
 	}
 }
 
@@ -148,6 +149,7 @@ func TestDamagedEXIF(t *testing.T) {
 			require.NoError(t, err)
 			require.Equal(t, c.kept, q.Meta.EXIF != nil)
 			require.Equal(t, c.turn, q.Width == 2)
+			require.Equal(t, !c.kept && len(c.exif) > 0, q.Losses(JPEG) != nil)
 			r := mustDecode(t, mustEncode(t, q, TIFF)) // must neither fail nor loop
 			require.Equal(t, q.Width, r.Width)
 		})
