@@ -32,6 +32,18 @@ type extra struct {
 	data   []byte
 }
 
+// fits reports whether an extra can stand in a file of a format, and speaks of samples such as the photo has.
+func (e extra) fits(p *Photo, f Format) bool {
+	switch e.key {
+	case "transfer":
+		n := len(e.data) / 2
+		return f == TIFF && (n == int(p.Max)+1 || n == 3*(int(p.Max)+1))
+	case "bKGD": // of palettes, an index
+		return f == PNG && len(e.data) == 2*p.Channels
+	}
+	return e.format == f
+}
+
 func (m *Metadata) addLost(what string) {
 	if what != "" && !slices.Contains(m.lost, what) {
 		m.lost = append(m.lost, what)
@@ -95,7 +107,7 @@ func (p *Photo) metadataFor(f Format) Metadata {
 	drop(&m.ICC, "ICC profile", profileFits(m.ICC, channels) && (f != JPEG || len(m.ICC) <= 255*iccPart))
 	m.extras = nil
 	for _, e := range p.Meta.extras {
-		if e.format == f && (e.key != "transfer" || transferFits(len(e.data)/2, p.Max)) {
+		if e.fits(p, f) {
 			m.extras = append(m.extras, e)
 		} else if e.what != gainMap { // whose loss is told where the map itself is lost
 			m.addLost(e.what)

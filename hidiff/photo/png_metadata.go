@@ -15,11 +15,12 @@ const (
 )
 
 // pngColour are the chunks, iCCP apart, that say how the colours are to be shown.
-var pngColour = []string{"cICP", "mDCV", "mDCv", "cLLI", "cLLi", "sRGB", "gAMA", "cHRM"}
+var pngColour = []string{"cICP", "mDCV", "mDCv", "cLLI", "cLLi", "sRGB", "gAMA", "cHRM", "bKGD"}
 
 // namePNGColour names what is lost where a format cannot hold the chunks: those that decide (cICP before
-// iCCP before sRGB before gAMA and cHRM), unless they say sRGB, which goes without saying.
-func namePNGColour(m *Metadata) {
+// iCCP before sRGB before gAMA and cHRM), unless they say sRGB, which goes without saying. A background
+// counts under transparency alone.
+func namePNGColour(m *Metadata, alpha bool) {
 	cicp := m.extra(PNG, "cICP")
 	if len(cicp) >= 2 && cicp[0] == 1 && cicp[1] == 13 { // BT.709 primaries, sRGB transfer
 		cicp = []byte{}
@@ -33,6 +34,7 @@ func namePNGColour(m *Metadata) {
 		switch {
 		case !slices.Contains(pngColour, e.key), e.key == "sRGB",
 			e.key == "cICP" && len(cicp) == 0,
+			e.key == "bKGD" && !alpha,
 			plain != "" && (!gamma || string(e.data) == plain):
 			continue
 		}

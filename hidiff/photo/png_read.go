@@ -81,6 +81,9 @@ func inspectPNG(data []byte) (*file, error) {
 		case "tEXt", "zTXt", "iTXt":
 			texts.add(kind, body)
 		default:
+			if kind == "bKGD" && bits > 0 && bits < 8 && n == 2 { // grey becomes one of 8 bits
+				body = []byte{0, byte(int(body[1]) * 255 / (1<<bits - 1))}
+			}
 			if slices.Contains(pngColour, kind) {
 				f.meta.extras = append(f.meta.extras, extra{PNG, kind, "", body})
 			}
@@ -97,7 +100,7 @@ func inspectPNG(data []byte) (*file, error) {
 		return nil, errTruncated
 	}
 	texts.into(&f.meta)
-	namePNGColour(&f.meta)
+	namePNGColour(&f.meta, f.Alpha)
 	f.needs = int64(f.Height) * (1 + (int64(f.Width)*bits*samples+7)/8) / deflateRatio
 	f.pixels = func() (*Photo, error) {
 		img, err := decodeWith(png.Decode, data)

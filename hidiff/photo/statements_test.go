@@ -162,6 +162,39 @@ func TestPNGColourStatements(t *testing.T) {
 	}
 }
 
+func TestPNGBackground(t *testing.T) {
+	grey := noise(4, 3, 1, 255, true)
+	for _, c := range []struct {
+		p     *Photo
+		chunk string
+		lost  []string // as JPEG
+	}{
+		{grey, "bKGD\x00\x80", []string{"colour statement bKGD"}},
+		{noise(4, 3, 3, 65535, true), "bKGD\x01\x02\x03\x04\x05\x06", []string{"colour statement bKGD"}},
+		{noise(4, 3, 3, 255, false), "bKGD\x00\x02\x00\x04\x00\x06", nil},
+	} {
+		p := mustDecode(t, withChunks(t, c.p, c.chunk))
+		require.Contains(t, string(mustEncode(t, p, PNG)), c.chunk)
+		require.Nil(t, p.Losses(PNG))
+		require.Equal(t, c.lost, p.Losses(JPEG))
+	}
+	for bits, want := range map[byte]string{0: "damaged", 1: "bKGD\x00\xff", 2: "bKGD\x00\x55"} {
+		small := pngChunk([]byte(pngSignature), "IHDR", []byte{0, 0, 0, 4, 0, 0, 0, 1, bits, 0, 0, 0, 0})
+		small = pngChunk(small, "bKGD", []byte{0, 1})
+		small = pngChunk(pngChunk(small, "IDAT", deflate([]byte{0, 0xA0})), "IEND", nil)
+		p, err := Decode(small, "x")
+		if bits == 0 {
+			require.ErrorContains(t, err, want)
+			continue
+		}
+		require.NoError(t, err)
+		require.Contains(t, string(mustEncode(t, p, PNG)), want)
+	}
+	index := mustDecode(t, withChunks(t, grey, "bKGD\x07"))
+	require.Equal(t, []string{"colour statement bKGD"}, index.Losses(PNG))
+	require.NotContains(t, string(mustEncode(t, index, PNG)), "bKGD")
+}
+
 func TestTIFFColourStatements(t *testing.T) {
 	p := noise(4, 3, 3, 255, false)
 	b := block{order: binary.BigEndian}

@@ -38,9 +38,6 @@ func (m *Metadata) readTIFF(b block, fields []field, t *tiffPicture) {
 	m.EXIF = exifOf(b, fields)
 }
 
-// transferFits reports whether a transfer function of n values is one for samples up to max.
-func transferFits(n int, max uint16) bool { return n == int(max)+1 || n == 3*(int(max)+1) }
-
 // tiffFields are the metadata beside EXIF.
 func (m *Metadata) tiffFields(b block) (fields []field) {
 	add := func(tag, kind uint16, value []byte) {
