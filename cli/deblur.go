@@ -47,8 +47,9 @@ Without -o, holiday.jpg becomes holiday_deblurred.jpg beside it, in the same for
 becomes PNG. With -o, the result is that file if one file was given, else it goes into that
 folder under the same name, in the same subfolders. No input is ever overwritten.
 
-Orientation, EXIF, XMP, ICC profile, 16 bits, grey and transparency are kept where the format
-can. The whole photo is restored at once and exactly, however little memory there is; -t
+Orientation, EXIF, XMP, IPTC, ICC profile, print resolution, PNG's text and colour statements, the
+gain map or motion video behind a JPEG's picture, 16 bits, grey and transparency are kept where
+the format can, and named in a warning where it cannot. The whole photo is restored at once and exactly, however little memory there is; -t
 restores in tiles, which is faster for some and inexact for all.
 
 Videos (MP4, MOV, MKV, WebM and what else ffmpeg reads) are named themselves or by a pattern;
@@ -109,7 +110,7 @@ func newDeblurCommand(a *app, run func(context.Context, *deblurOptions) error) *
 	f.StringVarP(&format, "format", "f", "", "output format of photos: png, jpg, tif, webp or bmp (default: the input's)")
 	f.IntVar(&o.Quality, "quality", 95, "JPEG quality, 1 to 100")
 	f.Var(&o.Background, "background", "what shows through transparency in JPEG and BMP: white, black or #rrggbb (default: white)")
-	f.BoolVar(&o.Strip, "strip", false, "leave out EXIF, XMP and ICC profile of photos")
+	f.BoolVar(&o.Strip, "strip", false, "leave out all metadata of photos: EXIF, XMP, ICC profile and the like")
 	f.StringVar(&o.Suffix, "suffix", "_deblurred", "put after the names of results; none is put by default where -o is given")
 	f.BoolVarP(&o.Recursive, "recursive", "r", false, "take in the subfolders of folders")
 	f.BoolVar(&o.SkipExisting, "skip-existing", false, "pass over what has its result already")

@@ -279,6 +279,26 @@ func TestDeblurPutsTransparencyOnBackground(t *testing.T) {
 	}
 }
 
+// TestDeblurNamesLostMetadata covers what is known only when the photo is read: a JPEG that something follows.
+func TestDeblurNamesLostMetadata(t *testing.T) {
+	t.Chdir(t.TempDir())
+	p := picture(3, 3)
+	p.Meta.XMP = []byte("<x/>")
+	write(t, "plain.jpg", p)
+	data, err := os.ReadFile("plain.jpg")
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile("a.jpg", append(data, "trailer"...), 0o666))
+	got := deblurFake(t, &fakeEngine{}, "a.jpg", "-o", "b.bmp")
+	require.Equal(t, exitOK, got.code)
+	require.Contains(t, got.stderr, "warning: a.jpg: not kept in bmp: data behind the picture, XMP\n")
+	got = deblurFake(t, &fakeEngine{}, "a.jpg", "-o", "c.jpg", "--json")
+	require.Contains(t, got.stdout, `"event":"warning","input":"a.jpg","output":"c.jpg","width":3,"height":3,"message":"a.jpg: not kept in jpeg: data behind the picture"`)
+	got = deblurFake(t, &fakeEngine{}, "a.jpg", "-o", "d.bmp", "--strip")
+	require.NotContains(t, got.stderr, "warning")
+	got = deblurFake(t, &fakeEngine{}, "plain.jpg", "-o", "e.png")
+	require.NotContains(t, got.stderr, "warning")
+}
+
 // TestDeblurInterrupted cancels in the middle of the second photo.
 func TestDeblurInterrupted(t *testing.T) {
 	t.Chdir(t.TempDir())

@@ -124,6 +124,9 @@ func (p *pipeline) decode(j *job) (task, error) {
 	} else {
 		t.photo, err = photo.Open(j.input)
 	}
+	if err == nil && !p.encoding.Strip {
+		p.report.lost(j, t.photo.Losses(j.format))
+	}
 	return t, err
 }
 

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -106,6 +107,13 @@ func (j *job) warnings() (out []string) {
 		what = "16 bits a sample are"
 	}
 	return append(out, fmt.Sprintf("%s: %s lost in %s: -f png keeps everything", j.label(), what, j.format))
+}
+
+// lost names the metadata that a result does not keep. It is known only once a photo is read.
+func (r *report) lost(j *job, what []string) {
+	if len(what) > 0 {
+		r.add(j, event{Event: "warning", Message: fmt.Sprintf("%s: not kept in %s: %s", j.label(), j.format, strings.Join(what, ", "))})
+	}
 }
 
 func (r *report) started(j *job) { r.add(j, event{Event: "start"}) }

@@ -99,7 +99,7 @@ func savePicture(dir, name, label string, p *photo.Photo) (picture, error) {
 		return pic, err
 	}
 	plain := *p
-	plain.Meta = photo.Metadata{ICC: p.Meta.ICC} // reports are passed on: nobody should learn where a photo was taken
+	plain.Meta = p.Meta.ColourOnly() // reports are passed on: nobody should learn where a photo was taken
 	if err := photo.Save(file+".png", &plain, photo.EncodeOptions{}); err != nil || p.Width <= viewWidth {
 		return pic, err
 	}

@@ -52,6 +52,7 @@ func inspectBMP(data []byte) (*file, error) {
 	if b.runs { // may leave any number of pixels out
 		f.needs = int64(b.w) * int64(b.h) >> 14
 	}
+	f.meta.readBMP(data)
 	f.pixels = func() (*Photo, error) {
 		b.pixels = data[len(data)-int(f.payload):]
 		return b.decode()
@@ -262,5 +263,5 @@ func (b *bmpPicture) unpackRuns() ([]uint8, error) {
 func encodeBMP(p *Photo) ([]byte, error) {
 	var out bytes.Buffer
 	err := bmp.Encode(&out, p.opaque8())
-	return out.Bytes(), err
+	return p.Meta.intoBMP(out.Bytes()), err
 }

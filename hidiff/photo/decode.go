@@ -28,7 +28,7 @@ type Info struct {
 type file struct {
 	Info        // Width and Height as stored, not yet upright
 	meta        Metadata
-	orientation int   // EXIF's 1..8
+	orientation int   // EXIF's 1..8; a TIFF's own until settled, 0 if it has none
 	payload     int64 // bytes of picture data present
 	needs       int64 // fewest bytes of picture data that could encode this many pixels
 	pixels      func() (*Photo, error)
@@ -57,6 +57,8 @@ func Open(path string) (*Photo, error) {
 // by simple ink subtraction; CIE L*a*b* becomes sRGB. The profile is not kept then. Floating-point
 // samples of 0..1 become 16 bits; others are an error. Associated alpha is divided out.
 // EXIF whose header or first directory cannot be read is dropped; other damage in it is kept as it is.
+// Of what lies behind a JPEG's picture, previews are dropped, for they show it before editing, and maps
+// are, too, where the picture is turned; [Photo.Losses] names them.
 func Decode(data []byte, name string) (*Photo, error) {
 	p, err := decode(data)
 	if err != nil {
@@ -103,10 +105,10 @@ func decode(data []byte) (*Photo, error) {
 		p.dropColour()
 	}
 	p.Format = f.Format
-	// XMP and ICC are slices of data; copies keep the photo independent of it.
-	p.Meta = Metadata{EXIF: f.meta.EXIF, XMP: notEmpty(bytes.Clone(f.meta.XMP)), ICC: notEmpty(bytes.Clone(f.meta.ICC))}
+	p.Meta = f.meta
 	if !profileFits(p.Meta.ICC, p.Channels) {
 		p.Meta.ICC = nil
+		p.Meta.addLost("ICC profile")
 	}
 	p.turnUpright(f.orientation)
 	return p, nil
@@ -138,10 +140,7 @@ func inspect(data []byte) (*file, error) {
 	if f.Width < 1 || f.Height < 1 {
 		return nil, fmt.Errorf("the picture is %d×%d pixels; there is nothing in it", f.Width, f.Height)
 	}
-	f.meta.EXIF, f.orientation = normaliseEXIF(f.meta.EXIF, f.orientation)
-	if f.orientation > 1 {
-		f.meta.XMP = resetXMPOrientation(f.meta.XMP)
-	}
+	f.orientation = f.meta.settle(f.orientation)
 	return f, nil
 }
 

@@ -21,6 +21,12 @@ const (
 	tagInteropIFD  = 40965
 	tagPixelX      = 40962
 	tagPixelY      = 40963
+	tagFocalX      = 41486 // focal plane resolution
+	tagFocalY      = 41487
+
+	tagXResolution    = 282
+	tagYResolution    = 283
+	tagResolutionUnit = 296
 )
 
 // Field types.
@@ -28,6 +34,7 @@ const (
 	kindByte      = 1
 	kindShort     = 3
 	kindLong      = 4
+	kindRational  = 5
 	kindUndefined = 7
 )
 
@@ -35,10 +42,11 @@ const (
 // pixels are laid out. They travel between TIFF files and EXIF blocks.
 var keptTags = []uint16{
 	269, 270, 271, 272, // document name, description, make, model
-	282, 283, 296, // resolution
+	tagXResolution, tagYResolution, tagResolutionUnit,
 	305, 306, 315, 316, // software, date, artist, host
+	tagWhitePoint, tagPrimaries,
 	18246, 18249, // rating
-	33432, 33723, // copyright, IPTC
+	33432, // copyright
 	tagExifIFD, tagGPSIFD,
 	40091, 40092, 40093, 40094, 40095, // Windows title, comment, author, keywords, subject
 }
@@ -181,42 +189,57 @@ func (b block) number(f field, i int) (int64, bool) {
 	return 0, false
 }
 
-// normaliseEXIF returns a copy of an EXIF block for pixels that are about to be turned upright, and
-// the orientation to turn by (stored, if the file had its own, as TIFF does): orientation becomes 1,
-// width and height change places if the picture is laid on its side, and the thumbnail is unlinked.
-// A block without a readable first directory is dropped, as is one whose directories overlap so that
-// these edits would break it; values outside the block are left alone.
-func normaliseEXIF(raw []byte, stored int) (kept []byte, orientation int) {
-	orientation = max(1, stored)
-	kept = bytes.Clone(bytes.TrimPrefix(raw, []byte(exifPrefix)))
-	b, err := openBlock(kept)
+// exifFields reads the first directory of a block.
+func exifFields(exif []byte) (block, []field, error) {
+	b, err := openBlock(exif)
 	if err != nil {
-		return nil, orientation
+		return b, nil, err
 	}
-	fields, next, err := b.fields(b.first)
+	fields, _, err := b.fields(b.first)
+	return b, fields, err
+}
+
+// exifOrientation returns a block's orientation, 1..8, or 0 if it has none that means anything.
+func exifOrientation(exif []byte) int {
+	b, fields, err := exifFields(exif)
+	f := find(fields, tagOrientation)
+	if v, ok := b.number(f, 0); err == nil && ok && f.count == 1 && v >= 1 && v <= 8 {
+		return int(v)
+	}
+	return 0
+}
+
+// normaliseEXIF returns a copy of an EXIF block for pixels that are about to be turned upright: its
+// orientation becomes 1, what it says of width and height changes places if the picture is laid on
+// its side, and the thumbnail is unlinked. It is nil for a block without a readable first directory
+// and for one whose directories overlap so that these edits would break it; values outside the block
+// are left alone.
+func normaliseEXIF(raw []byte, orientation int) []byte {
+	kept := bytes.Clone(raw)
+	b, fields, err := exifFields(kept)
 	if err != nil {
-		return nil, orientation
+		return nil
 	}
 	f := find(fields, tagOrientation)
-	if v, ok := b.number(f, 0); ok && f.count == 1 {
-		if stored == 0 && v >= 1 && v <= 8 {
-			orientation = int(v)
-		}
+	if _, ok := b.number(f, 0); ok && f.count == 1 {
 		b.setNumber(f, 1)
 	}
-	if next != 0 {
+	if _, next, _ := b.fields(b.first); next != 0 {
 		b.order.PutUint32(kept[next:], 0)
 	}
 	if orientation >= 5 {
+		b.swap(find(fields, tagWidth), find(fields, tagHeight))
+		b.swap(find(fields, tagXResolution), find(fields, tagYResolution))
 		if exif, err := b.child(fields, tagExifIFD); err == nil {
 			b.swap(find(exif, tagPixelX), find(exif, tagPixelY))
+			b.swap(find(exif, tagFocalX), find(exif, tagFocalY))
 		}
 	}
 	after, _, err := b.fields(b.first)
 	if v, ok := b.number(find(after, tagOrientation), 0); err != nil || ok && f.count == 1 && v != 1 || len(after) != len(fields) {
-		return nil, orientation
+		return nil
 	}
-	return kept, orientation
+	return kept
 }
 
 func (b block) setNumber(f field, v uint32) {

@@ -16,6 +16,10 @@ const (
 	exifPrefix = "Exif\x00\x00"
 	xmpPrefix  = "http://ns.adobe.com/xap/1.0/\x00"
 	iccPrefix  = "ICC_PROFILE\x00"
+	jfifPrefix = "JFIF\x00"
+
+	xmpExtensionPrefix = "http://ns.adobe.com/xmp/extension/\x00"
+	resourcesPrefix    = "Photoshop 3.0\x00"
 
 	// maxScans stops progressive files that repeat scans to waste time; real ones have about ten.
 	maxScans = 256
@@ -24,6 +28,9 @@ const (
 func inspectJPEG(data []byte) (*file, error) {
 	f := &file{Info: Info{Format: JPEG, Channels: 3, Depth: 8}}
 	var parts profileParts
+	var extension xmpExtension
+	var mpf []byte
+	var mpfAt int
 	components, adobe, scan := 0, false, false
 	at := 2
 	for !scan {
@@ -66,9 +73,22 @@ func inspectJPEG(data []byte) (*file, error) {
 		case marker == 0xE1 && bytes.HasPrefix(body, []byte(exifPrefix)) && f.meta.EXIF == nil:
 			f.meta.EXIF = body[len(exifPrefix):]
 		case marker == 0xE1 && bytes.HasPrefix(body, []byte(xmpPrefix)):
-			f.meta.XMP = body[len(xmpPrefix):] // extended XMP, a different prefix, is left behind
+			f.meta.XMP = body[len(xmpPrefix):]
+		case marker == 0xE1 && bytes.HasPrefix(body, []byte(xmpExtensionPrefix)):
+			extension.add(body[len(xmpExtensionPrefix):])
 		case marker == 0xE2 && bytes.HasPrefix(body, []byte(iccPrefix)):
 			parts.add(body[len(iccPrefix):])
+		case marker == 0xE2 && bytes.HasPrefix(body, []byte(mpfPrefix)) && mpf == nil:
+			mpf, mpfAt = body[len(mpfPrefix):], at+2+len(mpfPrefix)
+		case marker == 0xE2 && bytes.HasPrefix(body, []byte(gainMapPrefix)):
+			f.meta.extras = append(f.meta.extras, extra{JPEG, "APP2", gainMap, body})
+		case marker == 0xED && bytes.HasPrefix(body, []byte(resourcesPrefix)):
+			f.meta.resources = append(f.meta.resources, body[len(resourcesPrefix):]...)
+		case marker == 0xFE:
+			f.meta.extras = append(f.meta.extras, extra{JPEG, "COM", "comment", body})
+		case marker == 0xE0 && len(body) >= 12 && bytes.HasPrefix(body, []byte(jfifPrefix)) && body[7] <= 2:
+			unit := [3]uint16{aspectOnly, perInch, perCentimetre}[body[7]]
+			f.meta.resolution = newResolution(float64(be16(body[8:])), float64(be16(body[10:])), unit)
 		case marker == 0xEE && bytes.HasPrefix(body, []byte("Adobe")):
 			adobe = true
 		}
@@ -84,6 +104,10 @@ func inspectJPEG(data []byte) (*file, error) {
 	var inks *icc.Pipeline
 	if components == 4 {
 		inks = f.takeInks(parts.count > 0)
+	}
+	f.meta.joinXMP(extension)
+	if end := pictureEnd(data, at); scan && end > 0 {
+		f.meta.findBehind(data[end:], mpf, mpfAt-end)
 	}
 	if scan {
 		f.payload = int64(len(data) - at)

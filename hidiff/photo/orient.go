@@ -1,7 +1,5 @@
 package photo
 
-import "regexp"
-
 // turnUpright applies an EXIF orientation, 1..8, to pixels and alpha.
 func (p *Photo) turnUpright(orientation int) {
 	if orientation <= 1 || orientation > 8 {
@@ -55,11 +53,4 @@ func turn(src []uint16, w, h, n, orientation int) []uint16 {
 		}
 	}
 	return dst
-}
-
-var xmpOrientation = regexp.MustCompile(`(tiff:Orientation(?:\s*=\s*["']|>\s*))[1-8]`)
-
-// resetXMPOrientation makes XMP agree with pixels that were turned upright.
-func resetXMPOrientation(xmp []byte) []byte {
-	return xmpOrientation.ReplaceAll(xmp, []byte("${1}1"))
 }

@@ -1,12 +1,13 @@
 // Package photo reads and writes photographs and keeps what photographers care about: 16-bit samples,
-// alpha, grey, EXIF, XMP and ICC profiles. Orientation is applied on the way in, so pixels are upright.
+// alpha, grey, EXIF, XMP, IPTC, ICC profiles, print resolution and more. Orientation is applied on the way
+// in, so pixels are upright.
 //
 //	p, err := photo.Open("holiday.jpg")
 //	// … change p.Pix …
 //	err = photo.Save("holiday-sharp.png", p, photo.EncodeOptions{})
 //
 // Read: PNG, JPEG, TIFF, WebP, BMP. Written: the same, WebP losslessly. What a format cannot hold is
-// left out on writing: see [Format.KeepsAlpha], [Format.KeepsDepth16] and [Encode].
+// left out on writing: see [Format.KeepsAlpha], [Format.KeepsDepth16], [Photo.Losses] and [Encode].
 // Colours are not converted between ICC profiles, as the profile travels with the samples; only those of
 // inks and of CIE L*a*b* become sRGB.
 package photo
@@ -26,16 +27,6 @@ type Photo struct {
 	Alpha         []uint16 // Width*Height samples in 0..Max, or nil
 	Meta          Metadata
 	Format        Format // what it was decoded from; "" for photos made in memory
-}
-
-// Metadata holds raw payloads as files carry them; nil means absent.
-//
-// Orientation has already been applied to the pixels and reads 1 in EXIF (and XMP, where it was
-// recorded), and the embedded EXIF thumbnail is unlinked: it would show the picture before editing.
-type Metadata struct {
-	EXIF []byte // a TIFF block, without the "Exif\0\0" some containers put before it
-	XMP  []byte // an XMP packet (XML)
-	ICC  []byte // an ICC profile
 }
 
 // FromImage copies any image. 8-bit images keep 8 bits, other kinds become 16-bit; grey stays grey

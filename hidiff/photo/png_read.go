@@ -8,11 +8,11 @@ import (
 	"fmt"
 	"image/png"
 	"io"
+	"slices"
 )
 
 const (
 	pngSignature = "\x89PNG\r\n\x1a\n"
-	xmpKeyword   = "XML:com.adobe.xmp"
 
 	// maxMetadata bounds one metadata block after decompression.
 	maxMetadata = 16 << 20
@@ -23,6 +23,7 @@ const (
 func inspectPNG(data []byte) (*file, error) {
 	f := &file{Info: Info{Format: PNG, Channels: 3, Depth: 8}}
 	var bits, samples int64
+	var texts pngTexts
 	for at := len(pngSignature); ; {
 		if at+12 > len(data) {
 			break // cut short: the decoder says so once the header has been judged
@@ -70,19 +71,36 @@ func inspectPNG(data []byte) (*file, error) {
 			f.meta.EXIF = body
 		case "iCCP":
 			f.meta.ICC = pngProfile(body)
-		case "iTXt":
-			if xmp := pngXMP(body); xmp != nil {
-				f.meta.XMP = xmp
+		case "pHYs":
+			if n == 9 {
+				x, y := binary.BigEndian.Uint32(body), binary.BigEndian.Uint32(body[4:])
+				if f.meta.resolution = fromMetres(x, y); body[8] != 1 {
+					f.meta.resolution = newResolution(float64(x), float64(y), aspectOnly)
+				}
+			}
+		case "tEXt", "zTXt", "iTXt":
+			texts.add(kind, body)
+		default:
+			if kind == "bKGD" && bits > 0 && bits < 8 && n == 2 { // grey becomes one of 8 bits
+				body = []byte{0, byte(int(body[1]) * 255 / (1<<bits - 1))}
+			}
+			if slices.Contains(pngColour, kind) {
+				f.meta.extras = append(f.meta.extras, extra{PNG, kind, "", body})
 			}
 		}
 		at += 12 + int(n)
 		if kind == "IEND" {
+			if !isPadding(data[at:]) {
+				f.meta.addLost(furtherData)
+			}
 			break
 		}
 	}
 	if samples == 0 {
 		return nil, errTruncated
 	}
+	texts.into(&f.meta)
+	namePNGColour(&f.meta, f.Alpha)
 	f.needs = int64(f.Height) * (1 + (int64(f.Width)*bits*samples+7)/8) / deflateRatio
 	f.pixels = func() (*Photo, error) {
 		img, err := decodeWith(png.Decode, data)
@@ -117,24 +135,6 @@ func pngProfile(b []byte) []byte {
 		return nil
 	}
 	return inflate(rest[1:])
-}
-
-// pngXMP unpacks iTXt if it holds XMP: keyword, zero, compressed?, method, language, zero,
-// translated keyword, zero, text.
-func pngXMP(b []byte) []byte {
-	rest, ok := bytes.CutPrefix(b, []byte(xmpKeyword+"\x00"))
-	if !ok || len(rest) < 2 {
-		return nil
-	}
-	compressed := rest[0] == 1
-	parts := bytes.SplitN(rest[2:], []byte{0}, 3)
-	if len(parts) < 3 {
-		return nil
-	}
-	if compressed {
-		return inflate(parts[2])
-	}
-	return parts[2]
 }
 
 // inflate unpacks zlib metadata; damaged or oversized metadata is treated as absent.

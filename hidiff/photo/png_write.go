@@ -26,15 +26,7 @@ func encodePNG(p *Photo) ([]byte, error) {
 	header := binary.BigEndian.AppendUint32(nil, uint32(p.Width))
 	header = binary.BigEndian.AppendUint32(header, uint32(p.Height))
 	out := pngChunk([]byte(pngSignature), "IHDR", append(header, depth, colourType, 0, 0, 0))
-	if p.Meta.ICC != nil {
-		out = pngChunk(out, "iCCP", append([]byte("ICC profile\x00\x00"), deflate(p.Meta.ICC)...))
-	}
-	if p.Meta.EXIF != nil {
-		out = pngChunk(out, "eXIf", p.Meta.EXIF)
-	}
-	if p.Meta.XMP != nil {
-		out = pngChunk(out, "iTXt", append([]byte(xmpKeyword+"\x00\x00\x00\x00\x00"), p.Meta.XMP...))
-	}
+	out = p.Meta.appendPNG(out)
 
 	var idat bytes.Buffer
 	z := zlib.NewWriter(&idat)

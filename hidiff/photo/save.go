@@ -14,7 +14,7 @@ import (
 type EncodeOptions struct {
 	Format  Format
 	Quality int  // JPEG only, 1..100; 0 means 95
-	Strip   bool // leave out EXIF, XMP and ICC
+	Strip   bool // leave out all metadata
 	// Background shows through transparency where the format has none; nil means white. It is taken for a
 	// colour in the photo's own colour space.
 	Background color.Color
@@ -24,27 +24,19 @@ type EncodeOptions struct {
 //
 // Left out without an error, because the format has no place for it: alpha in JPEG and BMP, where the
 // background shows through (see [Format.KeepsAlpha]); the lower 8 bits, after rounding, in JPEG, WebP and BMP (see
-// [Format.KeepsDepth16]); grey in WebP, which comes back as RGB; all metadata in BMP; EXIF or XMP too
-// long for a JPEG segment (64 KiB); an ICC profile for another number of channels than is written; for
+// [Format.KeepsDepth16]); grey in WebP, which comes back as RGB; metadata that [Photo.Losses] names; for
 // TIFF, EXIF tags of the first directory that describe the old file's pixels.
 func Encode(p *Photo, o EncodeOptions) ([]byte, error) {
 	if err := p.check(); err != nil {
 		return nil, err
 	}
 	q := *p // so that the caller's metadata stays
-	if o.Strip {
-		q.Meta = Metadata{}
-	}
-	q.Meta.EXIF, q.Meta.XMP, q.Meta.ICC = notEmpty(q.Meta.EXIF), notEmpty(q.Meta.XMP), notEmpty(q.Meta.ICC)
 	if q.Alpha != nil && !o.Format.KeepsAlpha() {
 		q.putOn(o.Background)
 	}
-	channels := q.Channels
-	if o.Format == WebP {
-		channels = 3
-	}
-	if !profileFits(q.Meta.ICC, channels) {
-		q.Meta.ICC = nil
+	q.Meta = q.metadataFor(o.Format)
+	if o.Strip {
+		q.Meta = Metadata{}
 	}
 	switch o.Format {
 	case PNG:

@@ -97,9 +97,8 @@ func inspectTIFF(data []byte) (*file, error) {
 	if t.white() == 65535 {
 		f.Depth = 16
 	}
-	f.meta.XMP = find(fields, tagXMP).value
+	f.meta.readTIFF(b, fields, t)
 	profile := find(fields, tagICC)
-	f.meta.ICC = profile.value
 	switch t.photometric {
 	case palette:
 		if t.greyColours() && profileSpace(f.meta.ICC) != "RGB " {
@@ -113,8 +112,6 @@ func inspectTIFF(data []byte) (*file, error) {
 	case cieLab, iccLab:
 		f.meta.ICC = nil // the pixels will be sRGB
 	}
-	f.meta.EXIF = exifOf(b, fields)
-	f.orientation = 1
 	if v, ok := b.number(find(fields, tagOrientation), 0); ok && v >= 1 && v <= 8 {
 		f.orientation = int(v)
 	}

@@ -19,15 +19,14 @@ const stripBytes = 1 << 18
 func encodeTIFF(p *Photo) ([]byte, error) {
 	b := block{order: binary.LittleEndian}
 	out := []byte("II*\x00\x00\x00\x00\x00")
-	var fields []field
-	if e, err := openBlock(p.Meta.EXIF); err == nil {
-		if old, _, err := e.fields(e.first); err == nil {
-			b.order, out = e.order, bytes.Clone(p.Meta.EXIF)
-			for _, f := range old {
-				if f.value != nil && slices.Contains(keptTags, f.tag) {
-					fields = append(fields, f)
-				}
-			}
+	e, old, err := exifFields(p.Meta.EXIF)
+	if err == nil {
+		b.order, out = e.order, bytes.Clone(p.Meta.EXIF)
+	}
+	fields := p.Meta.tiffFields(b)
+	for _, f := range old {
+		if f.value != nil && slices.Contains(keptTags, f.tag) && find(fields, f.tag).tag == 0 {
+			fields = append(fields, f)
 		}
 	}
 
@@ -69,12 +68,6 @@ func encodeTIFF(p *Photo) ([]byte, error) {
 		b.shortField(tagSamples, uint16(samples)), b.longField(tagRowsPerStrip, uint32(rowsPerStrip)),
 		b.longField(tagStripOffsets, offsets...), b.longField(tagStripByteCounts, counts...),
 		b.shortField(tagPlanar, 1), b.shortField(tagPredictor, 2))
-	if p.Meta.XMP != nil {
-		fields = append(fields, field{tag: tagXMP, kind: kindByte, count: uint32(len(p.Meta.XMP)), value: p.Meta.XMP})
-	}
-	if p.Meta.ICC != nil {
-		fields = append(fields, field{tag: tagICC, kind: kindUndefined, count: uint32(len(p.Meta.ICC)), value: p.Meta.ICC})
-	}
 	out, first := appendFields(out, b.order, fields)
 	if uint64(len(out)) > math.MaxUint32 {
 		return nil, errors.New("the picture needs more than the 4 GiB a TIFF can hold; write PNG")
