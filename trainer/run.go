@@ -5,11 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"time"
 
 	"hidiff/autograd"
+	"hidiff/internal/atomicfile"
 	"hidiff/tensor"
 )
 
@@ -184,7 +184,7 @@ func (r *run) keepOptions() error {
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(filepath.Join(r.exp.dir, r.Name+".yml"), text, 0o666)
+	return atomicfile.WriteBytes(filepath.Join(r.exp.dir, r.Name+".yml"), text)
 }
 
 // resume takes everything from a training state, and returns its path for the

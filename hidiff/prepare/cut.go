@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	"hidiff/hidiff/photo"
+	"hidiff/internal/atomicfile"
 )
 
 // Run cuts the crops that are not there yet, and looks afterwards whether all that should be there are, and
@@ -222,9 +223,5 @@ func (p *Plan) writeRecord() error {
 	if err != nil {
 		return err
 	}
-	temporary := p.record() + ".tmp"
-	if err := os.WriteFile(temporary, append(data, '\n'), 0o666); err != nil {
-		return err
-	}
-	return os.Rename(temporary, p.record())
+	return atomicfile.WriteBytes(p.record(), append(data, '\n'))
 }

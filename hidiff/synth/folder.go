@@ -6,12 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
+
+	"hidiff/internal/atomicfile"
 )
 
 // version is that of the pairs: it changes whenever the same options would give others. A repair of pairs that were broken
@@ -53,7 +54,7 @@ func openFolder(dir string, o Options) (*folder, error) {
 		err = sameOptions(dir, found, wanted)
 	case errors.Is(err, fs.ErrNotExist):
 		if err = f.unused(); err == nil {
-			err = writeFile(f.path(optionsFile), append(wanted, '\n'))
+			err = atomicfile.WriteBytes(f.path(optionsFile), append(wanted, '\n'))
 		}
 	}
 	if err == nil {
@@ -185,20 +186,7 @@ func (f *folder) write() error {
 		}
 		text.Write(append(line, '\n'))
 	}
-	return writeFile(f.path(manifestFile), text.Bytes())
+	return atomicfile.WriteBytes(f.path(manifestFile), text.Bytes())
 }
 
 func (f *folder) close() error { return errors.Join(f.list.Close(), f.write()) }
-
-// writeFile writes a file that appears complete or not at all.
-func writeFile(path string, data []byte) error {
-	temp := filepath.Join(filepath.Dir(path), fmt.Sprintf(".%s.%08x.tmp", filepath.Base(path), rand.Uint32()))
-	err := os.WriteFile(temp, data, 0o666)
-	if err == nil {
-		err = os.Rename(temp, path)
-	}
-	if err != nil {
-		os.Remove(temp)
-	}
-	return err
-}
