@@ -17,6 +17,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"github.com/agnivade/levenshtein"
 	"github.com/spf13/cobra"
@@ -86,6 +87,7 @@ func (a *app) execute(ctx context.Context, args []string) int {
 	case errors.As(err, &usage):
 		fmt.Fprintf(a.stderr, "hidiff: %v\nSee '%s --help'.\n", err, command.CommandPath())
 		return exitUsage
+	case errors.Is(err, syscall.EPIPE): // nobody reads on, as in hidiff models | head -1
 	case !errors.Is(err, errReported):
 		fmt.Fprintf(a.stderr, "hidiff: %v\n", err)
 	}

@@ -137,7 +137,7 @@ func (o *deblurOptions) validate() error {
 
 // deblur does everything that can fail cheaply before the first GPU work.
 func (a *app) deblur(ctx context.Context, o *deblurOptions) error {
-	jobs, err := o.jobs()
+	jobs, passedOver, err := o.jobs()
 	if err != nil {
 		return err
 	}
@@ -148,7 +148,7 @@ func (a *app) deblur(ctx context.Context, o *deblurOptions) error {
 	if err := o.prepare(ctx, a.stdin, jobs); err != nil {
 		return err
 	}
-	report := a.newReport(o, jobs)
+	report := a.newReport(o, jobs, passedOver)
 	if !anyLeft(jobs) { // spare the GPU
 		return (&pipeline{report: report}).run(ctx, jobs)
 	}
@@ -158,7 +158,7 @@ func (a *app) deblur(ctx context.Context, o *deblurOptions) error {
 	}
 	defer engine.Close()
 	if o.Plan {
-		return a.printPlans(engine, o, jobs)
+		return a.printPlans(engine, o, jobs, passedOver)
 	}
 	p := &pipeline{
 		engine: engine, options: o.restore, encoding: photo.EncodeOptions{Quality: o.Quality, Strip: o.Strip},

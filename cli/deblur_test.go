@@ -304,10 +304,10 @@ func TestProgressBar(t *testing.T) {
 		engine: &fakeEngine{}, options: (&deblurOptions{}).restore, workers: workers{1, 1}, stdout: &stdout,
 	}
 	o := &deblurOptions{Inputs: []string{"in"}, Output: "out"}
-	jobs, err := o.jobs()
+	jobs, passedOver, err := o.jobs()
 	require.NoError(t, err)
 	require.NoError(t, o.prepare(t.Context(), a.stdin, jobs))
-	p.report = a.newReport(o, jobs)
+	p.report = a.newReport(o, jobs, passedOver)
 	require.ErrorIs(t, p.run(t.Context(), jobs), errReported)
 	require.Equal(t, int64(32), p.report.to.(*console).pixels)
 	text := screen.String()

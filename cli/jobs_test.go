@@ -82,7 +82,7 @@ func TestJobs(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			got := []string{}
-			jobs, err := parseDeblur(t, strings.Fields(c.args)).jobs()
+			jobs, _, err := parseDeblur(t, strings.Fields(c.args)).jobs()
 			if err != nil {
 				require.Contains(t, err.Error(), c.want)
 				require.IsType(t, &usageError{}, err)

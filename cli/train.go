@@ -158,20 +158,22 @@ func (a *app) train(ctx context.Context, o *trainOptions) error {
 	if err != nil {
 		return err
 	}
-	d, err := tensor.Open(wgpu.Options{GPU: o.GPU, Memory: int64(o.Memory), Logger: a.logger()})
-	if err != nil {
-		return err
-	}
-	defer d.Close()
 	start := startingWeights{options: options, config: config, stage: stage}
 	r := trainer.RunOptions{
-		Options: options, Device: d, AutoResume: o.AutoResume, Restart: o.Restart, Keep: o.Keep,
+		Options: options, AutoResume: o.AutoResume, Restart: o.Restart, Keep: o.Keep,
 		SkipNaN: o.SkipNaN, DetectAnomaly: o.DetectAnomaly, Screen: a.stderr, Terminal: a.screen != nil,
 		Build: func(d *tensor.Device) (trainer.Model, error) { return start.build(d) },
 	}
 	if o.JSON {
 		r.JSON = a.stdout
 	}
+	if err := r.CheckOutputs(); err != nil {
+		return err
+	}
+	if r.Device, err = tensor.Open(wgpu.Options{GPU: o.GPU, Memory: int64(o.Memory), Logger: a.logger()}); err != nil {
+		return err
+	}
+	defer r.Device.Close()
 	if o.Plan {
 		start.blank = true
 		return a.trainPlan(r, o.JSON)

@@ -130,7 +130,7 @@ func hidiffProcess(t *testing.T, args ...string) *exec.Cmd {
 
 func TestMain(m *testing.M) {
 	if os.Getenv("HIDIFF_TEST_AS_PROGRAM") != "" {
-		os.Exit(Execute(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+		os.Exit(Execute(Signals(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 	}
 	os.Exit(m.Run())
 }

@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"hidiff/internal/atomicfile"
 )
 
 // experiment is the folder of a training, laid out as BasicSR's:
@@ -43,15 +45,14 @@ func experimentFolder(root, name string) string { return filepath.Join(root, "ex
 // timeInNames is BasicSR's.
 const timeInNames = "20060102_150405"
 
-// openExperiment makes the folders of an experiment below root, or finds them. Only
-// startAnew moves what is there.
-func openExperiment(root, name string, mode startMode, now time.Time) (*experiment, error) {
+// placeExperiment says where an experiment below root lies.
+func placeExperiment(root, name string, now time.Time) (*experiment, error) {
 	if !filepath.IsLocal(name) || name != filepath.Base(name) || name == "." {
 		return nil, fmt.Errorf("name: %q cannot be the name of a folder: choose a plain word such as train_GoPro_S1", name)
 	}
 	stamp := now.Format(timeInNames)
 	dir := experimentFolder(root, name)
-	e := &experiment{
+	return &experiment{
 		name:          name,
 		dir:           dir,
 		models:        filepath.Join(dir, "models"),
@@ -59,7 +60,36 @@ func openExperiment(root, name string, mode startMode, now time.Time) (*experime
 		visualization: filepath.Join(dir, "visualization"),
 		tensorboard:   filepath.Join(root, "tb_logger", name),
 		log:           filepath.Join(dir, fmt.Sprintf("train_%s_%s.log", name, stamp)),
+	}, nil
+}
+
+// CheckOutputs finds out, without a device, whether the experiment's files can be written. It leaves nothing behind.
+func (o RunOptions) CheckOutputs() error {
+	e, err := placeExperiment(o.Root, o.Name, time.Now())
+	if err != nil {
+		return err
 	}
+	files := []string{e.log, e.modelPath("net_g", "latest"), e.statePath(0), filepath.Join(e.visualization, "any")}
+	if o.Logger.UseTBLogger {
+		files = append(files, filepath.Join(e.tensorboard, "any"))
+	}
+	var outputs atomicfile.Checker
+	for _, file := range files {
+		if err := outputs.Check(file); err != nil {
+			return fmt.Errorf("name: %w", err)
+		}
+	}
+	return nil
+}
+
+// openExperiment makes the folders of an experiment below root, or finds them. Only
+// startAnew moves what is there.
+func openExperiment(root, name string, mode startMode, now time.Time) (*experiment, error) {
+	e, err := placeExperiment(root, name, now)
+	if err != nil {
+		return nil, err
+	}
+	stamp := now.Format(timeInNames)
 	switch found, err := e.holds(); {
 	case err != nil:
 		return nil, err
@@ -135,6 +165,12 @@ func (e *experiment) latest() (string, error) {
 
 func (e *experiment) modelPath(net, iter string) string {
 	return filepath.Join(e.models, fmt.Sprintf("%s_%s.pth", net, iter))
+}
+
+// picturePath is where a photo of this name, restored in validation, goes.
+func (e *experiment) picturePath(name string, iter int) string {
+	name = filepath.FromSlash(name)
+	return filepath.Join(e.visualization, name, fmt.Sprintf("%s_%d.png", filepath.Base(name), iter))
 }
 
 // save writes c's networks and then its state, and returns the state's path. All of it is

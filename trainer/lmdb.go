@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"github.com/PowerDNS/lmdb-go/lmdb"
+
+	"hidiff/internal/folder"
 )
 
 // lmdbSource is an LMDB as BasicSR's scripts make them: data.mdb maps keys to encoded photos, and
@@ -44,11 +46,11 @@ func (s *lmdbSource) path(key string) string { return s.root + ":" + key }
 
 func (s *lmdbSource) Close() error { return s.env.Close() }
 
-func (s *lmdbSource) list() (map[string]string, error) {
+func (s *lmdbSource) list() (map[string]string, folder.Kinds, error) {
 	file := filepath.Join(s.root, "meta_info.txt")
 	data, err := os.ReadFile(file)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	found := map[string]string{}
 	for line := range strings.Lines(string(data)) {
@@ -61,9 +63,9 @@ func (s *lmdbSource) list() (map[string]string, error) {
 		}
 	}
 	if len(found) == 0 {
-		return nil, fmt.Errorf("%s lists no photo", file)
+		return nil, nil, fmt.Errorf("%s lists no photo", file)
 	}
-	return found, nil
+	return found, nil, nil
 }
 
 func (s *lmdbSource) read(key string, buf []byte, limit int64) ([]byte, error) {

@@ -10,6 +10,7 @@ import (
 
 	"hidiff/autograd"
 	"hidiff/internal/atomicfile"
+	"hidiff/internal/folder"
 	"hidiff/tensor"
 )
 
@@ -124,6 +125,9 @@ func (r *run) open(ctx context.Context) error {
 	if r.exp, err = openExperiment(r.Root, r.Name, mode, time.Now()); err != nil {
 		return err
 	}
+	if err := r.checkPictures(); err != nil {
+		return err
+	}
 	if r.AutoResume { // what the experiment has is farther than what it began with
 		newest, err := r.exp.latest()
 		if err != nil {
@@ -153,6 +157,11 @@ func (r *run) open(ctx context.Context) error {
 	}
 	for _, w := range r.Warnings {
 		r.watch.Warn("%s", w)
+	}
+	for _, set := range append([]valSet{{section.Name, data}}, r.val...) {
+		if passed := set.data.PassedOver(); len(passed) > 0 {
+			r.watch.Warn("%s: passed over: %s", set.name, folder.Kinds(passed))
+		}
 	}
 	r.announce(data, resumed)
 	recompute, err := r.recompute()

@@ -11,6 +11,7 @@ import (
 
 	"hidiff/hidiff/photo"
 	"hidiff/internal/atomicfile"
+	"hidiff/internal/folder"
 )
 
 // Run cuts the crops that are not there yet, and looks afterwards whether all that should be there are, and
@@ -149,13 +150,14 @@ func (s *Split) compare(dir string) (there int, foreign []string, err error) {
 			crops[c.file] = true
 		}
 	}
-	err = walk(dir, "", nil, func(file string) {
+	files, err := read(dir, folder.Kinds{})
+	for _, file := range files {
 		if crops[file] {
 			there++
 		} else {
 			foreign = append(foreign, filepath.Join(dir, filepath.FromSlash(file)))
 		}
-	})
+	}
 	return there, foreign, err
 }
 
