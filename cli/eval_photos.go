@@ -34,11 +34,7 @@ func (e *evaluation) openPhotos(ctx context.Context) (opened []*trainer.Dataset,
 		}
 		if o.DatarootLQ == "" { // --results alone is scored: what there is of pairs are the targets
 			o.DatarootLQ = d.Target
-			if words == nil {
-				words = []string{"dataroot_lq", "dataroot_gt"}
-			} else {
-				words[1] = "--target"
-			}
+			words[1] = "--target"
 		}
 		pairs, err := open(o, words...)
 		if err != nil {

@@ -6,7 +6,6 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"hidiff/hidiff/photo"
@@ -296,9 +295,13 @@ func (f *finder) folder(root string) {
 	if f.matches > before {
 		return
 	}
-	hint := ""
+	hint, films := "", false
+	maps.DeleteFunc(found.PassedOver, func(kind string, _ int) bool { // these are read, but not from folders
+		films = films || video.Known(kind)
+		return video.Known(kind)
+	})
 	switch {
-	case slices.ContainsFunc(slices.Collect(maps.Keys(found.PassedOver)), video.Known):
+	case films:
 		hint = fmt.Sprintf(", and videos in folders are passed over: name them, or a pattern such as '%s'", filepath.Join(root, "*.mp4"))
 	case !f.recursive:
 		hint = " (its subfolders are searched with -r)"
