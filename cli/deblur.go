@@ -58,6 +58,7 @@ rotation is applied. MP4, MOV and MKV are encoded as H.264, WebM as VP9, near to
 MKV and WebM VP9; MP4 does not keep it. A video that is cut off, or whose sound or subtitles are
 damaged, is an error, but for transport streams, which do not tell where they end. -f, --quality, --strip and standard input are for photos alone.
 
+Pictures in folders in formats that are not read, such as HEIC and raw files, are counted at the end.
 A photo or video that fails does not stop the others. Exit code: 0 all went well, 1 some failed,
 2 the command line is wrong, 130 interrupted; what is interrupted leaves nothing behind.`
 

@@ -39,7 +39,8 @@ The experiment goes into experiments/<name> and tb_logger/<name> of the current 
 what PyTorch reads and writes: training goes on from either's. Stage one trains net_g and net_le; stage
 two takes them from path.pretrain_network_g and _le, and trains net_g, net_le_dm and net_d.
 
-The first Ctrl-C finishes the iteration, saves and exits; the second aborts. Resumed runs give the same
+The first Ctrl-C, a SIGTERM or a closed terminal finishes the iteration, saves and exits; a second Ctrl-C
+aborts. Resumed runs give the same
 bits as if they had never stopped. Exit code: 0 done, 1 failed, 2 the command line is wrong, 130 stopped.`
 
 const trainExample = `  hidiff train -opt GoPro_S1 --plan
