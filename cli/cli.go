@@ -14,9 +14,11 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"github.com/agnivade/levenshtein"
 	"github.com/spf13/cobra"
@@ -24,6 +26,7 @@ import (
 	"golang.org/x/term"
 
 	"hidiff/hidiff"
+	"hidiff/hidiff/video"
 )
 
 // Exit codes of the program.
@@ -75,6 +78,12 @@ func (a *app) execute(ctx context.Context, args []string) int {
 	root.SetIn(a.stdin)
 	root.SetOut(a.stdout)
 	root.SetErr(a.stderr)
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		if file := dashed(args); file != "" {
+			return usagef("%v; if %s is a file, write .%c%s, or -- before it", flagError(c, err), file, filepath.Separator, file)
+		}
+		return flagError(c, err)
+	})
 	command, err := root.ExecuteContextC(ctx)
 	var usage *usageError
 	switch {
@@ -86,6 +95,7 @@ func (a *app) execute(ctx context.Context, args []string) int {
 	case errors.As(err, &usage):
 		fmt.Fprintf(a.stderr, "hidiff: %v\nSee '%s --help'.\n", err, command.CommandPath())
 		return exitUsage
+	case errors.Is(err, syscall.EPIPE): // nobody reads on, as in hidiff models | head -1
 	case !errors.Is(err, errReported):
 		fmt.Fprintf(a.stderr, "hidiff: %v\n", err)
 	}
@@ -135,7 +145,6 @@ func newRootCommand(a *app) *cobra.Command {
 		},
 	}
 	root.PersistentFlags().BoolVarP(&a.verbose, "verbose", "v", false, "log what is done to standard error")
-	root.SetFlagErrorFunc(flagError)
 	root.AddCommand(
 		newDeblurCommand(a, a.deblur),
 		newTrainCommand(a, a.train),
@@ -152,6 +161,20 @@ func newRootCommand(a *app) *cobra.Command {
 		newManCommand(),
 	)
 	return root
+}
+
+// dashed returns the first argument that is taken for options and looks like a file, "" if there is none.
+func dashed(args []string) string {
+	for _, arg := range args {
+		if arg == "--" {
+			break
+		}
+		_, err := os.Lstat(arg)
+		if len(arg) > 1 && arg[0] == '-' && (err == nil || isPhoto(arg) || video.Known(arg)) {
+			return arg
+		}
+	}
+	return ""
 }
 
 // flagError turns what pflag says into a usage error, with a suggestion for a mistyped flag.

@@ -62,6 +62,7 @@ MKV and WebM VP9; MP4 does not keep it. A video that is cut off, or whose sound 
 damaged, is an error, but for transport streams, which do not tell where they end. -f, --quality,
 --background, --strip and standard input are for photos alone.
 
+Pictures in folders in formats that are not read, such as HEIC and raw files, are counted at the end.
 A photo or video that fails does not stop the others. Exit code: 0 all went well, 1 some failed,
 2 the command line is wrong, 130 interrupted; what is interrupted leaves nothing behind.`
 
@@ -143,7 +144,7 @@ func (o *deblurOptions) validate() error {
 
 // deblur does everything that can fail cheaply before the first GPU work.
 func (a *app) deblur(ctx context.Context, o *deblurOptions) error {
-	jobs, err := o.jobs()
+	jobs, passedOver, err := o.jobs()
 	if err != nil {
 		return err
 	}
@@ -154,7 +155,7 @@ func (a *app) deblur(ctx context.Context, o *deblurOptions) error {
 	if err := o.prepare(ctx, a.stdin, jobs); err != nil {
 		return err
 	}
-	report := a.newReport(o, jobs)
+	report := a.newReport(o, jobs, passedOver)
 	if !anyLeft(jobs) { // spare the GPU
 		return (&pipeline{report: report}).run(ctx, jobs)
 	}
@@ -164,7 +165,7 @@ func (a *app) deblur(ctx context.Context, o *deblurOptions) error {
 	}
 	defer engine.Close()
 	if o.Plan {
-		return a.printPlans(engine, o, jobs)
+		return a.printPlans(engine, o, jobs, passedOver)
 	}
 	p := &pipeline{
 		engine: engine, options: o.restore, encoding: photo.EncodeOptions{Quality: o.Quality, Strip: o.Strip, Background: o.Background.Color},

@@ -103,28 +103,81 @@ func TestDeblurEngineErrors(t *testing.T) {
 	require.Equal(t, []string{"a.png", "c.png"}, files(t, "out"))
 }
 
-// TestDeblurUnwritable holds outputs that cannot be written to being found out before the GPU
-// is opened.
+// TestDeblurUnwritable holds outputs that cannot be written to being found out before the GPU is opened, by --plan, too.
 func TestDeblurUnwritable(t *testing.T) {
 	t.Chdir(t.TempDir())
 	write(t, "a.png", picture(4, 4))
+	write(t, "wide.png", picture(16384, 1))
+	write(t, "widest.png", picture(1, 65536))
 	writeText(t, "file", "")
 	require.NoError(t, os.MkdirAll("out/a.png", 0o777))
+	long := strings.Repeat("x", 252) + ".png"
 	cases := map[string]string{
-		"file/x/":    "the folder cannot be made",
-		"file/x.png": "the folder cannot be made",
-		"out":        "a folder or device is there",
+		"a.png -o file/x/":         "cannot write: not a directory",
+		"a.png -o file/x.png":      "cannot write: not a directory",
+		"a.png -o out":             "cannot write: this is a folder",
+		"a.png -o " + long:         "choose a shorter name",
+		"a.png -o new/" + long:     "choose a shorter name",
+		"a.png -o " + long + "/":   "choose a shorter name",
+		"a.png --suffix " + long:   "choose a shorter name",
+		"wide.png -o x.webp":       "16384×1 pixels do not fit the format webp, whose sides end at 16383; write PNG or TIFF",
+		"wide.png -f webp -o new/": "16384×1 pixels",
+		"widest.png -o x.JPG":      "1×65536 pixels do not fit the format jpeg, whose sides end at 65535",
+		"widest.png -f webp -o -":  "1×65536 pixels",
+		"- -o x.webp":              "standard input: 16384×1 pixels",
+		"- -f webp":                "standard input: 16384×1 pixels",
 	}
 	if runtime.GOOS != "windows" && os.Geteuid() != 0 {
 		require.NoError(t, os.Mkdir("readonly", 0o555))
-		cases["readonly/x.png"] = "the folder is not writable"
+		cases["a.png -o readonly/x.png"] = "cannot write: permission denied"
+		cases["a.png -o readonly/new/x.png"] = "cannot write: permission denied"
 	}
-	for output, want := range cases {
-		got := deblurFake(t, nil, "a.png", "-o", output)
-		require.Equal(t, exitFailed, got.code, output)
-		require.Contains(t, got.stderr, want)
-		require.Contains(t, got.stderr, "a.png: cannot write ")
+	before := files(t, ".")
+	wide, err := os.ReadFile("wide.png")
+	require.NoError(t, err)
+	for args, want := range cases {
+		for _, plan := range []string{"", " --plan"} {
+			got := runFake(t, t.Context(), nil, wide, strings.Fields("deblur -m "+tiny+" "+args+plan)...)
+			require.Equal(t, exitFailed, got.code, args)
+			require.Contains(t, got.stderr, want)
+			require.Contains(t, got.stderr, strings.TrimSuffix(strings.Fields(args)[0], "-"))
+		}
 	}
+	require.Equal(t, before, files(t, "."))
+}
+
+// TestDeblurLongestNames: every name that the file system allows can be written, over itself, too.
+func TestDeblurLongestNames(t *testing.T) {
+	t.Chdir(t.TempDir())
+	write(t, "wide.png", picture(16383, 1))
+	for _, name := range []string{strings.Repeat("x", 250) + ".webp", strings.Repeat("é", 125) + ".webp"} {
+		for range 2 {
+			got := deblurFake(t, &fakeEngine{}, "wide.png", "-o", name)
+			require.Equal(t, exitOK, got.code, got.stderr)
+		}
+		require.FileExists(t, name)
+	}
+	require.Len(t, files(t, "."), 3)
+}
+
+// TestDeblurClashes: photos whose results would be one file, or an input, fail alone.
+func TestDeblurClashes(t *testing.T) {
+	t.Chdir(t.TempDir())
+	for _, path := range []string{"in/a.jpg", "in/b.png", "in/b.tif", "in/c.png", "more/c.png", "more/d.png"} {
+		write(t, path, picture(4, 4))
+	}
+	got := deblurFake(t, &fakeEngine{}, "in", "more", "-f", "png", "-o", "out")
+	require.Equal(t, exitFailed, got.code)
+	require.Contains(t, got.stderr, "in/b.png and in/b.tif would both become out/b.png")
+	require.Contains(t, got.stderr, "in/c.png and more/c.png would both become out/c.png")
+	require.Contains(t, got.stderr, "restored 4 of 6 photos, 2 failed\n")
+	require.Equal(t, []string{"a.png", "b.png", "c.png", "d.png"}, files(t, "out"))
+
+	got = deblurFake(t, &fakeEngine{}, "in", "-f", "png", "-o", "in") // all but a.jpg onto inputs
+	require.Equal(t, exitFailed, got.code)
+	require.Contains(t, got.stderr, "in/b.tif: the result would overwrite the input in/b.png")
+	require.Contains(t, got.stderr, "restored 1 of 4 photos, 3 failed\n")
+	require.Equal(t, []string{"a.jpg", "a.png", "b.png", "b.tif", "c.png"}, files(t, "in"))
 }
 
 func TestDeblurPipes(t *testing.T) {
@@ -368,10 +421,10 @@ func TestProgressBar(t *testing.T) {
 		engine: &fakeEngine{}, options: (&deblurOptions{}).restore, workers: workers{1, 1}, stdout: &stdout,
 	}
 	o := &deblurOptions{Inputs: []string{"in"}, Output: "out"}
-	jobs, err := o.jobs()
+	jobs, passedOver, err := o.jobs()
 	require.NoError(t, err)
 	require.NoError(t, o.prepare(t.Context(), a.stdin, jobs))
-	p.report = a.newReport(o, jobs)
+	p.report = a.newReport(o, jobs, passedOver)
 	require.ErrorIs(t, p.run(t.Context(), jobs), errReported)
 	require.Equal(t, int64(32), p.report.to.(*console).pixels)
 	text := screen.String()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -15,6 +16,8 @@ import (
 	"hidiff/hidiff/eval"
 	"hidiff/hidiff/metrics"
 	"hidiff/hidiff/photo"
+	"hidiff/internal/atomicfile"
+	"hidiff/internal/folder"
 	"hidiff/internal/lock"
 	"hidiff/trainer"
 )
@@ -222,10 +225,12 @@ type evaluation struct {
 	start   time.Time
 	saved   time.Time // when scores.json was last written
 	written []string  // at the end
+
+	passedOver folder.Kinds // in the folders of all datasets
 }
 
 func (a *app) eval(ctx context.Context, o *evalOptions) error {
-	e := &evaluation{app: a, evalOptions: o, start: time.Now()}
+	e := &evaluation{app: a, evalOptions: o, start: time.Now(), passedOver: folder.Kinds{}}
 	e.result = &eval.Evaluation{Program: readVersion().Hidiff, Date: time.Now().Round(time.Second), Options: o.Options, Seeds: o.Seeds}
 	if err := e.plan(); err != nil {
 		return err
@@ -249,8 +254,8 @@ func (a *app) eval(ctx context.Context, o *evalOptions) error {
 			e.result.Trained = trainedOn(c)
 		}
 	}
-	if err := writable(e.folder); err != nil {
-		return fmt.Errorf("%s: %w", e.folder, err)
+	if err := e.makeFolder(); err != nil {
+		return err
 	}
 	alone, err := lock.Acquire(filepath.Join("results", "."+e.result.Name+".lock"))
 	if held := new(lock.HeldError); errors.As(err, &held) {
@@ -261,6 +266,25 @@ func (a *app) eval(ctx context.Context, o *evalOptions) error {
 	}
 	defer alone.Release()
 	return e.run(ctx, weights)
+}
+
+// makeFolder makes the folder of results, if all that is to go into it can be written.
+func (e *evaluation) makeFolder() error {
+	var outputs atomicfile.Checker
+	files := []string{e.scores()}
+	for i, d := range e.result.Datasets {
+		for k := range e.sources[i].Len() {
+			if e.Results == "" {
+				files = append(files, d.File(e.sources[i].Name(k)))
+			}
+		}
+	}
+	for _, file := range files {
+		if err := outputs.Check(file); err != nil {
+			return err
+		}
+	}
+	return os.MkdirAll(e.folder, 0o777)
 }
 
 // plan decides on names and on the datasets.

@@ -22,6 +22,7 @@ func (e *evaluation) openPhotos(ctx context.Context) (opened []*trainer.Dataset,
 			return nil, inWords(err, words)
 		}
 		opened = append(opened, d)
+		e.passedOver.Add(d.PassedOver())
 		return d, nil
 	}
 	for _, d := range e.result.Datasets {
@@ -31,8 +32,9 @@ func (e *evaluation) openPhotos(ctx context.Context) (opened []*trainer.Dataset,
 			s := e.options.Datasets[slices.IndexFunc(e.options.Datasets, func(s trainer.DatasetSection) bool { return s.Name == d.Name && s.Phase() != "train" })]
 			o.FilenameTmpl, o.MetaInfoFile, words = s.FilenameTmpl, s.MetaInfoFile, nil
 		}
-		if o.DatarootLQ == "" {
+		if o.DatarootLQ == "" { // --results alone is scored: what there is of pairs are the targets
 			o.DatarootLQ = d.Target
+			words[1] = "--target"
 		}
 		pairs, err := open(o, words...)
 		if err != nil {

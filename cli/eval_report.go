@@ -7,6 +7,7 @@ import (
 
 	"hidiff/hidiff"
 	"hidiff/hidiff/eval"
+	"hidiff/internal/folder"
 )
 
 // evalImage is a line of eval --json: one pair.
@@ -33,6 +34,8 @@ type evalSummary struct {
 	Restoring map[string]string `json:"restoring,omitempty"` // as in scores.json
 	Wrote     []string          `json:"wrote,omitempty"`     // scores.json, scores.csv and the report; empty where the run was stopped
 	Seconds   float64           `json:"seconds"`
+
+	PassedOver folder.Kinds `json:"passed_over,omitempty"` // files that look like pictures of formats that are not read
 }
 
 func (e *evaluation) print(v any) { jsonLines{e.stdout}.print(v) }
@@ -120,9 +123,10 @@ func (e *evaluation) wrote(files ...string) {
 // ended sums up, however the run ended.
 func (e *evaluation) ended() {
 	if !e.JSON {
+		printPassedOver(e.stderr, e.passedOver)
 		return
 	}
-	sum := evalSummary{Event: "summary", Failed: e.result.Failures(), Restoring: e.result.Restoring, Wrote: e.written, Seconds: time.Since(e.start).Seconds()}
+	sum := evalSummary{PassedOver: e.passedOver, Event: "summary", Failed: e.result.Failures(), Restoring: e.result.Restoring, Wrote: e.written, Seconds: time.Since(e.start).Seconds()}
 	for i, d := range e.result.Datasets {
 		sum.Photos += e.sources[i].Len()
 		sum.Scored += len(d.Images)

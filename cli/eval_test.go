@@ -268,6 +268,23 @@ func TestEvalWeights(t *testing.T) {
 	require.Contains(t, readScores(t, "test_tiny").Restoring["diffusion_schedule"], `"timesteps":8`)
 }
 
+// TestEvalInTheWay finds what is in the way of results before the GPU is opened.
+func TestEvalInTheWay(t *testing.T) {
+	for at, want := range map[string]string{
+		"results/eval_Shots/scores.json/x":                          "scores.json: cannot write: this is a folder",
+		"results/eval_Shots/visualization/Shots/2_eval_Shots.png/x": "2_eval_Shots.png: cannot write: this is a folder",
+		"results": "scores.json: cannot write: not a directory",
+	} {
+		t.Run(want, func(t *testing.T) {
+			testSet(t)
+			writeText(t, at, "")
+			got := runEval(t, t.Context(), nil, folders("-m", tiny)...)
+			require.Equal(t, exitFailed, got.code)
+			require.Contains(t, got.stderr, want)
+		})
+	}
+}
+
 // TestEvalBadInput holds every kind of bad folders to exit code 1 and a sentence, before the GPU is opened.
 func TestEvalBadInput(t *testing.T) {
 	for name, c := range map[string]struct {
@@ -275,10 +292,14 @@ func TestEvalBadInput(t *testing.T) {
 		args   []string
 		want   []string
 	}{
-		"no folder":     {nil, []string{"--input", "nowhere", "--target", "Shots/test/target", "-m", tiny}, []string{"--input: there is no folder nowhere"}},
-		"empty folder":  {func(t *testing.T) { require.NoError(t, os.Mkdir("empty", 0o777)) }, []string{"--input", "empty", "--target", "Shots/test/target", "-m", tiny}, []string{"--input: the folder empty holds no photo"}},
-		"empty target":  {func(t *testing.T) { require.NoError(t, os.Mkdir("empty", 0o777)) }, []string{"--input", "Shots/test/input", "--target", "empty", "-m", tiny}, []string{"--target: the folder empty holds no photo"}},
-		"empty results": {func(t *testing.T) { require.NoError(t, os.Mkdir("empty", 0o777)) }, folders("--results", "empty"), []string{"--results: the folder empty holds no photo"}},
+		"no folder":               {nil, []string{"--input", "nowhere", "--target", "Shots/test/target", "-m", tiny}, []string{"--input: there is no folder nowhere"}},
+		"empty folder":            {func(t *testing.T) { require.NoError(t, os.Mkdir("empty", 0o777)) }, []string{"--input", "empty", "--target", "Shots/test/target", "-m", tiny}, []string{"--input: the folder empty holds no photo"}},
+		"empty target":            {func(t *testing.T) { require.NoError(t, os.Mkdir("empty", 0o777)) }, []string{"--input", "Shots/test/input", "--target", "empty", "-m", tiny}, []string{"--target: the folder empty holds no photo"}},
+		"empty target of results": {func(t *testing.T) { require.NoError(t, os.Mkdir("empty", 0o777)) }, []string{"--results", "Shots/test/input", "--target", "empty"}, []string{"hidiff: --target: the folder empty holds no photo"}},
+		"no target of results":    {nil, []string{"--results", "Shots/test/input", "--target", "nowhere"}, []string{"hidiff: --target: there is no folder nowhere"}},
+		"name too long":           {nil, folders("-m", tiny, "--name", strings.Repeat("x", 256)), []string{"scores.json: cannot write: file name too long: choose a shorter name"}},
+		"photo's name too long":   {nil, folders("-m", tiny, "--name", strings.Repeat("x", 250)), []string{"0_" + strings.Repeat("x", 250) + ".png: cannot write: file name too long"}},
+		"empty results":           {func(t *testing.T) { require.NoError(t, os.Mkdir("empty", 0o777)) }, folders("--results", "empty"), []string{"--results: the folder empty holds no photo"}},
 		"result of another size": {func(t *testing.T) {
 			for i := range 4 {
 				writePhoto(t, fmt.Sprintf("r/%d.png", i), picture(64, 64-i/3))

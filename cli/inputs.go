@@ -1,14 +1,16 @@
 package cli
 
 import (
+	"cmp"
 	"fmt"
-	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
 
 	"hidiff/hidiff/photo"
 	"hidiff/hidiff/video"
+	"hidiff/internal/folder"
 )
 
 // stdio is the name of standard input and output on the command line.
@@ -39,10 +41,10 @@ func (j *job) pixels() int64 {
 	return int64(j.info.Width) * int64(j.info.Height) * int64(max(j.frames(), 1))
 }
 
-// jobs finds the photos and decides where each result goes. Photos that are not there become
-// jobs that have failed; what could overwrite a photo is a usage error.
-func (o *deblurOptions) jobs() ([]*job, error) {
-	f := finder{recursive: o.Recursive, seen: map[string]bool{}}
+// jobs finds the photos, decides where each result goes, and counts what is passed over. Photos that are not there, and
+// those whose results would overwrite a photo, become jobs that have failed.
+func (o *deblurOptions) jobs() ([]*job, folder.Kinds, error) {
+	f := newFinder(o.Recursive)
 	if o.Output == "" {
 		f.ownSuffix = o.Suffix
 	} else if o.Output != stdio {
@@ -50,7 +52,7 @@ func (o *deblurOptions) jobs() ([]*job, error) {
 	}
 	for _, arg := range o.Inputs {
 		if err := f.add(arg); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
 	intoFile := o.Output == stdio
@@ -59,17 +61,17 @@ func (o *deblurOptions) jobs() ([]*job, error) {
 		intoFile = !exists && !os.IsPathSeparator(o.Output[len(o.Output)-1]) && !f.several
 	}
 	if intoFile && len(f.jobs) != 1 {
-		return nil, usagef("%d photos cannot go into one output: give a folder with -o", len(f.jobs))
+		return nil, nil, usagef("%d photos cannot go into one output: give a folder with -o", len(f.jobs))
 	}
 	for _, j := range f.jobs {
 		if j.err != nil {
 			continue
 		}
 		if err := o.place(j, intoFile); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
-	return f.jobs, refuseOverwrites(f.jobs)
+	return f.jobs, f.passedOver, refuseOverwrites(f.jobs)
 }
 
 // place sets a job's output and format.
@@ -123,7 +125,8 @@ func (o *deblurOptions) outputPath(j *job, ext string) string {
 
 var extensions = map[photo.Format]string{photo.PNG: ".png", photo.JPEG: ".jpg", photo.TIFF: ".tif", photo.WebP: ".webp", photo.BMP: ".bmp"}
 
-// refuseOverwrites makes sure that no result replaces an input or another result.
+// refuseOverwrites makes sure that no result replaces an input or another result. If nothing is left to do then, the
+// command line is wrong.
 func refuseOverwrites(jobs []*job) error {
 	inputs, outputs := map[string]string{}, map[string]string{}
 	for _, j := range jobs {
@@ -131,25 +134,40 @@ func refuseOverwrites(jobs []*job) error {
 			inputs[identity(j.input)] = j.input
 		}
 	}
+	var refused error
+	left := false
 	for _, j := range jobs {
-		if j.output == "" || j.output == stdio {
+		if j.output == stdio || j.err != nil {
+			left = left || j.err == nil
 			continue
 		}
 		at := identity(j.output)
-		if input, ok := inputs[at]; ok {
-			return usagef("the result would overwrite the input %s: choose another -o or --suffix", input)
+		overwritten, ok := inputs[at]
+		if !ok && sameFile(j.input, j.output) { // on file systems that ignore case, or through hard links
+			overwritten, ok = j.input, true
 		}
-		in, err1 := os.Stat(j.input)
-		out, err2 := os.Stat(j.output) // on file systems that ignore case, or through hard links
-		if err1 == nil && err2 == nil && os.SameFile(in, out) {
-			return usagef("the result would overwrite the input %s: choose another -o or --suffix", j.input)
+		other, taken := outputs[at]
+		switch {
+		case ok:
+			j.err = usagef("%s: the result would overwrite the input %s: choose another -o or --suffix", j.label(), overwritten)
+		case taken:
+			j.err = usagef("%s and %s would both become %s: deblur %s into another folder", other, j.label(), j.output, j.label())
+		default:
+			outputs[at], left = j.label(), true
+			continue
 		}
-		if other, ok := outputs[at]; ok {
-			return usagef("%s and %s would both become %s: deblur them into different folders", other, j.input, j.output)
-		}
-		outputs[at] = j.input
+		j.output, refused = "", cmp.Or(refused, j.err)
 	}
-	return nil
+	if left {
+		return nil
+	}
+	return refused
+}
+
+func sameFile(a, b string) bool {
+	first, err1 := os.Stat(a)
+	second, err2 := os.Stat(b)
+	return err1 == nil && err2 == nil && os.SameFile(first, second)
 }
 
 // identity is the absolute path without symbolic links, as far as it exists.
@@ -177,6 +195,11 @@ type finder struct {
 	seen       map[string]bool
 	matches    int  // also of photos seen before
 	several    bool // a folder or a pattern was given, or more than one file
+	passedOver folder.Kinds
+}
+
+func newFinder(recursive bool) *finder {
+	return &finder{recursive: recursive, seen: map[string]bool{}, passedOver: folder.Kinds{}}
 }
 
 func (f *finder) add(arg string) error {
@@ -191,7 +214,8 @@ func (f *finder) add(arg string) error {
 	switch {
 	case err == nil && info.IsDir():
 		f.several = true
-		return f.folder(arg)
+		f.folder(arg)
+		return nil
 	case err == nil:
 		f.found(arg, filepath.Base(arg))
 		return nil
@@ -229,67 +253,60 @@ func (f *finder) pattern(pattern string) error {
 	if err != nil {
 		return usagef("%s is no valid pattern", pattern)
 	}
-	before := f.matches
+	before, unread := f.matches, folder.Kinds{}
 	for _, path := range matches {
 		info, err := os.Stat(path)
 		switch {
 		case err != nil || f.isResult(path):
 		case info.IsDir() && f.recursive:
-			if err := f.folder(path); err != nil {
-				return err
-			}
-		case !info.IsDir() && (isPhoto(path) || video.Known(path)):
+			f.folder(path)
+		case info.IsDir():
+		case isPhoto(path) || video.Known(path):
 			f.found(path, filepath.Base(path))
+		default:
+			unread.Look(path)
 		}
 	}
+	f.passedOver.Add(unread)
 	if f.matches == before {
-		f.failed(pattern, fmt.Errorf("%s: no photo or video matches", pattern))
+		f.failed(pattern, fmt.Errorf("%s: no photo or video%s matches", pattern, unread.Unread()))
 	}
 	return nil
 }
 
 // folder adds the photos of a folder. Hidden files are left out, and so are videos, as they take long: they
 // are to be meant.
-func (f *finder) folder(root string) error {
-	before, given, videos := f.matches, root, false
-	root += string(filepath.Separator) // so that a link to a folder is followed
-	err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
-		hidden := path != root && strings.HasPrefix(entry.Name(), ".")
-		switch {
-		case err != nil:
-			f.failed(path, err)
-			return nil
-		case entry.IsDir():
-			if path != root && (hidden || !f.recursive || identity(path) == f.outputRoot) {
-				return fs.SkipDir
-			}
-			return nil
-		case hidden || f.isResult(path):
-			return nil
-		case video.Known(path):
-			videos = true
-			return nil
-		case !isPhoto(path):
-			return nil
-		}
-		if info, err := os.Stat(path); err != nil || !info.Mode().IsRegular() { // follows links to files
-			return nil
-		}
-		name, err := filepath.Rel(root, path)
-		f.found(path, filepath.ToSlash(name))
-		return err
-	})
-	if err == nil && f.matches == before {
-		hint := ""
-		switch {
-		case videos:
-			hint = fmt.Sprintf(", and videos in folders are passed over: name them, or a pattern such as '%s'", filepath.Join(given, "*.mp4"))
-		case !f.recursive:
-			hint = " (its subfolders are searched with -r)"
-		}
-		f.failed(given, fmt.Errorf("%s: the folder holds no photo%s", given, hint))
+func (f *finder) folder(root string) {
+	before := f.matches
+	found, err := folder.Read(root, folder.Options{Flat: !f.recursive, Skip: func(path string, isFolder bool) bool {
+		return isFolder && identity(path) == f.outputRoot || !isFolder && f.isResult(path)
+	}})
+	if err != nil {
+		f.failed(root, err)
+		return
 	}
-	return err
+	for _, name := range found.Photos {
+		f.found(filepath.Join(root, filepath.FromSlash(name)), name)
+	}
+	for _, failure := range found.Failed {
+		f.failed(failure.Path, failure)
+	}
+	f.passedOver.Add(found.PassedOver)
+	if f.matches > before {
+		return
+	}
+	hint, films := "", false
+	maps.DeleteFunc(found.PassedOver, func(kind string, _ int) bool { // these are read, but not from folders
+		films = films || video.Known(kind)
+		return video.Known(kind)
+	})
+	switch {
+	case films:
+		hint = fmt.Sprintf(", and videos in folders are passed over: name them, or a pattern such as '%s'", filepath.Join(root, "*.mp4"))
+	case !f.recursive:
+		hint = " (its subfolders are searched with -r)"
+	}
+	f.failed(root, fmt.Errorf("%s: the folder holds no photo%s%s", root, found.PassedOver.Unread(), hint))
 }
 
 func isPhoto(path string) bool {

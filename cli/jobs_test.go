@@ -75,14 +75,15 @@ func TestJobs(t *testing.T) {
 		{"onto itself", "a.jpg -o ./a.jpg", "would overwrite the input a.jpg"},
 		{"a folder onto itself", "in -o in", "would overwrite the input in/x.png"},
 		{"through a link", "in/x.png -o link", "would overwrite the input in/x.png"},
-		{"onto another input", "a.jpg a_deblurred.jpg", "would overwrite the input a_deblurred.jpg"},
+		{"onto another input", "a.jpg a_deblurred.jpg", "a.jpg> a_deblurred.jpg>a_deblurred_deblurred.jpg"},
+		{"one of a folder onto another input", "same -f png --suffix=", "would overwrite the input same/p.png"},
 		{"no suffix", "a.jpg --suffix=", "would overwrite the input a.jpg"},
-		{"two into one", "same -f png -o new", "same/p.jpg and same/p.png would both become new/p.png"},
-		{"two folders into one", "in in/deep -o new", "in/x.png and in/deep/x.png would both become new/x.png"},
+		{"two into one", "same -f png -o new", "same/p.jpg>new/p.png same/p.png>"},
+		{"two folders into one", "in in/deep -o new", "in/x.png>new/x.png in/deep/x.png>"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			got := []string{}
-			jobs, err := parseDeblur(t, strings.Fields(c.args)).jobs()
+			jobs, _, err := parseDeblur(t, strings.Fields(c.args)).jobs()
 			if err != nil {
 				require.Contains(t, err.Error(), c.want)
 				require.IsType(t, &usageError{}, err)
@@ -103,7 +104,7 @@ func TestVideosInFolders(t *testing.T) {
 	writeText(t, "films/clip.mp4", "")
 	got := deblurFake(t, nil, "films")
 	require.Equal(t, exitFailed, got.code)
-	require.Equal(t, "error: films: the folder holds no photo, and videos in folders are passed over: name them, or a pattern such as 'films/*.mp4'\n", filepath.ToSlash(got.stderr))
+	require.Equal(t, "error: films: the folder holds no photo, and videos in folders are passed over: name them, or a pattern such as 'films/*.mp4'\npassed over: 1 .mp4\n", filepath.ToSlash(got.stderr))
 }
 
 func TestNoiseNames(t *testing.T) {

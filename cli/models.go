@@ -102,13 +102,13 @@ type absentModels struct {
 }
 
 func (a *app) models(_ context.Context, o *modelsOptions) error {
-	folder, err := models.Folder()
-	if err != nil {
-		return err
-	}
 	all, err := models.List()
 	if err != nil {
-		return err
+		fmt.Fprintf(a.stderr, "warning: only built-in models are listed: %v\n", err)
+	}
+	folder, err := models.Folder()
+	if err != nil {
+		folder = "$HIDIFF_MODELS"
 	}
 	list := modelList{Folder: folder, Models: []listedModel{}}
 	chosen := filepath.SplitList(os.Getenv("HIDIFF_MODEL"))

@@ -172,3 +172,36 @@ func TestBuiltInIsAsTrained(t *testing.T) {
 		require.Equal(t, c, w.Config, preset)
 	}
 }
+
+// TestModelsWithoutAFolder: those that are built in are listed, and used, wherever the folder of the others is.
+func TestModelsWithoutAFolder(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	writeText(t, file, "")
+	for _, c := range []struct{ home, models, want string }{
+		{"", "", "there is no folder for models: name one in the environment variable HIDIFF_MODELS"},
+		{"", file, "the folder of models cannot be read"},
+	} {
+		t.Setenv("HIDIFF_MODEL", "")
+		t.Setenv("XDG_CACHE_HOME", "")
+		t.Setenv("HOME", c.home)
+		t.Setenv("HIDIFF_MODELS", c.models)
+		got := run(t.Context(), nil, "models")
+		require.Zero(t, got.code, got.stderr)
+		require.Contains(t, got.stdout, "* "+models.Default+" ")
+		require.Contains(t, got.stderr, "warning: only built-in models are listed: "+c.want)
+		got = run(t.Context(), nil, "models", "--json")
+		require.Zero(t, got.code, got.stderr)
+		require.NotEmpty(t, summaryOf[modelList](t, got.stdout).Models)
+		require.Zero(t, run(t.Context(), nil, "info", "small").code)
+		got = run(t.Context(), nil, "info", "smal")
+		require.Equal(t, exitFailed, got.code)
+		require.Contains(t, got.stderr, `there is no file and no built-in model "smal": did you mean small?; `+c.want)
+	}
+	own := ownModels(t)
+	require.NoError(t, os.Mkdir(own, 0o777))
+	require.NoError(t, os.Symlink(tiny, filepath.Join(own, "mine")))
+	t.Setenv("HOME", "")
+	got := run(t.Context(), nil, "models")
+	require.Empty(t, got.stderr)
+	require.Contains(t, got.stdout, "  mine ")
+}

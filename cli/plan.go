@@ -1,8 +1,10 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 
+	"hidiff/internal/folder"
 	"hidiff/wgpu"
 )
 
@@ -23,7 +25,7 @@ type planLine struct {
 }
 
 // printPlans prints how each photo, and each frame of a video, would be restored.
-func (a *app) printPlans(engine restorer, o *deblurOptions, jobs []*job) error {
+func (a *app) printPlans(engine restorer, o *deblurOptions, jobs []*job, passedOver folder.Kinds) error {
 	var failed error
 	for _, j := range jobs {
 		line := planLine{Input: j.input, Width: j.info.Width, Height: j.info.Height, Frames: j.frames()}
@@ -51,7 +53,17 @@ func (a *app) printPlans(engine restorer, o *deblurOptions, jobs []*job) error {
 			fmt.Fprintln(a.stdout, line)
 		}
 	}
+	if !o.JSON {
+		printPassedOver(a.stderr, passedOver)
+	} else if len(passedOver) > 0 {
+		return errors.Join(failed, printJSON(a.stdout, planPassedOver{passedOver}))
+	}
 	return failed
+}
+
+// planPassedOver is the last line of --plan --json where a folder held pictures that are not read, or videos.
+type planPassedOver struct {
+	PassedOver folder.Kinds `json:"passed_over"`
 }
 
 func (l planLine) String() string {

@@ -10,15 +10,16 @@ import (
 	"path/filepath"
 
 	"hidiff/hidiff/photo"
+	"hidiff/internal/atomicfile"
 )
 
 // maxStdin bounds what is read from standard input.
 const maxStdin = 4 << 30
 
-// prepare finds, before any GPU work, what will fail: it reads every photo's header and all of
-// every video, and tries every output folder. Failures go into the jobs; the error returned is ctx's.
+// prepare finds, before any GPU work, what will fail: it reads every photo's header and all of every video, and tries
+// every output. Failures go into the jobs; the error returned is ctx's.
 func (o *deblurOptions) prepare(ctx context.Context, stdin io.Reader, jobs []*job) error {
-	folders := map[string]error{}
+	var outputs atomicfile.Checker
 	for _, j := range jobs {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -26,26 +27,14 @@ func (o *deblurOptions) prepare(ctx context.Context, stdin io.Reader, jobs []*jo
 		if j.err != nil {
 			continue
 		}
-		if j.output != stdio && !o.Plan {
-			info, err := os.Stat(j.output)
-			switch {
-			case err == nil && o.SkipExisting && info.Mode().IsRegular():
-				j.skip = true
-				continue
-			case err == nil && !info.Mode().IsRegular():
-				j.err = fmt.Errorf("%s: cannot write %s: a folder or device is there", j.label(), j.output)
-				continue
-			}
-			dir := filepath.Dir(j.output)
-			if _, tried := folders[dir]; !tried {
-				folders[dir] = writable(dir)
-			}
-			if err := folders[dir]; err != nil {
-				j.err = fmt.Errorf("%s: cannot write %s: %w", j.label(), j.output, err)
-				continue
-			}
+		if info, err := os.Stat(j.output); o.SkipExisting && !o.Plan && j.output != stdio && err == nil && info.Mode().IsRegular() {
+			j.skip = true
+			continue
 		}
-		if j.input == stdio {
+		if j.output != stdio {
+			j.err = inFile(j.label(), outputs.Check(j.output))
+		}
+		if j.err == nil && j.input == stdio {
 			if j.data, j.err = readAll(ctx, stdin); ctx.Err() != nil {
 				return ctx.Err()
 			}
@@ -58,8 +47,22 @@ func (o *deblurOptions) prepare(ctx context.Context, stdin io.Reader, jobs []*jo
 				j.format = photo.PNG
 			}
 		}
+		if j.err == nil && !j.isVideo() {
+			j.err = inFile(j.label(), j.format.Fits(j.info.Width, j.info.Height))
+		}
+		if j.err == nil && j.output != stdio && !o.Plan {
+			j.err = inFile(j.label(), os.MkdirAll(filepath.Dir(j.output), 0o777))
+		}
 	}
 	return ctx.Err()
+}
+
+// inFile has an error begin with a file's name.
+func inFile(label string, err error) error {
+	if err != nil {
+		err = fmt.Errorf("%s: %w", label, err)
+	}
+	return err
 }
 
 func (o *deblurOptions) probe(ctx context.Context, j *job) (err error) {
@@ -68,19 +71,6 @@ func (o *deblurOptions) probe(ctx context.Context, j *job) (err error) {
 	}
 	j.info, err = probePhoto(j)
 	return err
-}
-
-// writable creates a folder where there is none, and a file in it for a moment.
-func writable(dir string) error {
-	if err := os.MkdirAll(dir, 0o777); err != nil {
-		return fmt.Errorf("the folder cannot be made: %w", err)
-	}
-	f, err := os.CreateTemp(dir, ".hidiff-*.tmp")
-	if err != nil {
-		return fmt.Errorf("the folder is not writable: %w", errors.Unwrap(err))
-	}
-	f.Close()
-	return os.Remove(f.Name())
 }
 
 // probePhoto reads a photo's header, from the whole file only where its beginning does not hold it.

@@ -275,6 +275,7 @@ func printReport(out io.Writer, r *prepare.Report, apart bool) error {
 		text.WriteString("no problems\n")
 	}
 	text.WriteString(prepare.Describe(r.Problems))
+	printPassedOver(&text, r.PassedOver)
 	_, err := io.WriteString(out, text.String())
 	return err
 }

@@ -11,6 +11,8 @@ import (
 
 	"github.com/vbauerster/mpb/v8"
 	"github.com/vbauerster/mpb/v8/decor"
+
+	"hidiff/internal/folder"
 )
 
 // event is what happens to a photo or video, and a line of --json.
@@ -39,6 +41,8 @@ type summary struct {
 	Failed   int     `json:"failed"`
 	Skipped  int     `json:"skipped"`
 	Seconds  float64 `json:"seconds"`
+
+	PassedOver folder.Kinds `json:"passed_over,omitempty"` // by folders: pictures that are not read, and videos
 }
 
 // listener shows events. It is called by one goroutine at a time.
@@ -58,8 +62,8 @@ type report struct {
 	frame    int
 }
 
-func (a *app) newReport(o *deblurOptions, jobs []*job) *report {
-	r := &report{sum: summary{Event: "summary", Photos: len(jobs)}, start: time.Now()}
+func (a *app) newReport(o *deblurOptions, jobs []*job, passedOver folder.Kinds) *report {
+	r := &report{sum: summary{Event: "summary", Photos: len(jobs), PassedOver: passedOver}, start: time.Now()}
 	for _, j := range jobs {
 		if j.isVideo() {
 			r.sum.Videos++
@@ -280,6 +284,7 @@ func (c *console) close(s summary) {
 		c.progress.Wait()
 		c.out.redirect(c.screen)
 	}
+	defer printPassedOver(c.out, s.PassedOver)
 	if s.Photos == 1 {
 		return
 	}
@@ -302,4 +307,11 @@ func (c *console) close(s summary) {
 		line += ", interrupted"
 	}
 	fmt.Fprintln(c.out, line)
+}
+
+// printPassedOver says what in folders looked like pictures and was not read, if there was any.
+func printPassedOver(w io.Writer, kinds folder.Kinds) {
+	if len(kinds) > 0 {
+		fmt.Fprintf(w, "passed over: %s\n", kinds)
+	}
 }

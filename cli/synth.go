@@ -10,6 +10,7 @@ import (
 	"github.com/vbauerster/mpb/v8/decor"
 
 	"hidiff/hidiff/synth"
+	"hidiff/internal/folder"
 )
 
 type synthOptions struct {
@@ -118,13 +119,14 @@ func (o *synthOptions) validate() error {
 }
 
 func (a *app) synth(ctx context.Context, o *synthOptions) error {
-	f := finder{recursive: o.Recursive, outputRoot: identity(o.Output), seen: map[string]bool{}}
+	f := newFinder(o.Recursive)
+	f.outputRoot = identity(o.Output)
 	for _, arg := range o.Inputs {
 		if err := f.add(arg); err != nil {
 			return err
 		}
 	}
-	r := a.newSynthReport(o, f.jobs)
+	r := a.newSynthReport(o, f.jobs, f.passedOver)
 	defer r.close()
 	run := synth.RunOptions{Options: o.Pairs, PerPhoto: o.PerPhoto, Output: o.Output, Workers: o.Workers, Report: r.event}
 	for _, j := range f.jobs {
@@ -163,6 +165,8 @@ type synthSummary struct {
 	Flat    int     `json:"flat"`
 	Failed  int     `json:"failed"`
 	Seconds float64 `json:"seconds"`
+
+	PassedOver folder.Kinds `json:"passed_over,omitempty"` // files: by folders, pictures that are not read, and videos
 }
 
 // synthReport prints a line for every photo, or with --json for every event; on terminals a progress bar over all pairs.
@@ -179,9 +183,9 @@ type synthReport struct {
 	bar      *mpb.Bar
 }
 
-func (a *app) newSynthReport(o *synthOptions, jobs []*job) *synthReport {
+func (a *app) newSynthReport(o *synthOptions, jobs []*job, passedOver folder.Kinds) *synthReport {
 	r := &synthReport{app: a, json: o.JSON, start: time.Now(), photos: len(jobs), counts: map[string]*synthSummary{}, perPhoto: o.PerPhoto}
-	r.sum = synthSummary{Event: "summary", Pairs: len(jobs) * o.PerPhoto}
+	r.sum = synthSummary{Event: "summary", Pairs: len(jobs) * o.PerPhoto, PassedOver: passedOver}
 	if a.screen != nil && !o.JSON && r.sum.Pairs > 0 {
 		r.progress = mpb.New(mpb.WithOutput(a.screen), mpb.WithAutoRefresh())
 		r.bar = r.progress.AddBar(int64(r.sum.Pairs), mpb.BarRemoveOnComplete(),
@@ -278,6 +282,7 @@ func (r *synthReport) close() {
 		r.print(r.sum)
 		return
 	}
+	defer printPassedOver(r.stderr, r.sum.PassedOver)
 	if r.sum.decided() == 0 && r.sum.Pairs > 0 {
 		return // the folder was refused
 	}

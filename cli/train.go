@@ -39,7 +39,8 @@ The experiment goes into experiments/<name> and tb_logger/<name> of the current 
 what PyTorch reads and writes: training goes on from either's. Stage one trains net_g and net_le; stage
 two takes them from path.pretrain_network_g and _le, and trains net_g, net_le_dm and net_d.
 
-The first Ctrl-C finishes the iteration, saves and exits; the second aborts. Resumed runs give the same
+The first Ctrl-C, a SIGTERM or a closed terminal finishes the iteration, saves and exits; a second Ctrl-C
+aborts. Resumed runs give the same
 bits as if they had never stopped. Exit code: 0 done, 1 failed, 2 the command line is wrong, 130 stopped.`
 
 const trainExample = `  hidiff train -opt GoPro_S1 --plan
@@ -158,20 +159,22 @@ func (a *app) train(ctx context.Context, o *trainOptions) error {
 	if err != nil {
 		return err
 	}
-	d, err := tensor.Open(wgpu.Options{GPU: o.GPU, Memory: int64(o.Memory), Logger: a.logger()})
-	if err != nil {
-		return err
-	}
-	defer d.Close()
 	start := startingWeights{options: options, config: config, stage: stage}
 	r := trainer.RunOptions{
-		Options: options, Device: d, AutoResume: o.AutoResume, Restart: o.Restart, Keep: o.Keep,
+		Options: options, AutoResume: o.AutoResume, Restart: o.Restart, Keep: o.Keep,
 		SkipNaN: o.SkipNaN, DetectAnomaly: o.DetectAnomaly, Screen: a.stderr, Terminal: a.screen != nil,
 		Build: func(d *tensor.Device) (trainer.Model, error) { return start.build(d) },
 	}
 	if o.JSON {
 		r.JSON = a.stdout
 	}
+	if err := r.CheckOutputs(); err != nil {
+		return err
+	}
+	if r.Device, err = tensor.Open(wgpu.Options{GPU: o.GPU, Memory: int64(o.Memory), Logger: a.logger()}); err != nil {
+		return err
+	}
+	defer r.Device.Close()
 	if o.Plan {
 		start.blank = true
 		return a.trainPlan(r, o.JSON)

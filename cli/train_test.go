@@ -130,7 +130,7 @@ func hidiffProcess(t *testing.T, args ...string) *exec.Cmd {
 
 func TestMain(m *testing.M) {
 	if os.Getenv("HIDIFF_TEST_AS_PROGRAM") != "" {
-		os.Exit(Execute(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+		os.Exit(Execute(Signals(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 	}
 	os.Exit(m.Run())
 }
@@ -397,6 +397,38 @@ func TestTrainRefuses(t *testing.T) {
 	var stderr bytes.Buffer
 	require.Equal(t, exitFailed, Execute(t.Context(), []string{"train", "-opt", "s1.yml", "--on-bad-image", "skip"}, nil, &bytes.Buffer{}, &stderr))
 	require.Contains(t, stderr.String(), "--auto_resume")
+}
+
+// What cannot be written is found before the GPU is opened, here one that is not there, and by --plan.
+func TestTrainInTheWay(t *testing.T) {
+	long := strings.Repeat("x", 230)
+	for _, c := range []struct{ name, file, says string }{
+		{long, "", "name: experiments/" + long + "/train_" + long},
+		{strings.Repeat("x", 256), "", "choose a shorter name"},
+		{"tiny", "experiments", "cannot write: not a directory"},
+		{"tiny", "experiments/tiny", "cannot write: not a directory"},
+		{"tiny", "experiments/tiny/models", "cannot write: not a directory"},
+		{"tiny", "tb_logger", "cannot write: not a directory"},
+	} {
+		t.Run(c.file+c.says, func(t *testing.T) {
+			workshop(t)
+			if c.file != "" {
+				writeText(t, c.file, "")
+			}
+			for _, plan := range []string{"--plan", "--plan=false"} {
+				r := run(t.Context(), nil, "train", "-opt", "s1.yml", "-g", "no such GPU", "--force_yml", "name="+c.name, plan)
+				require.Equal(t, exitFailed, r.code)
+				require.Contains(t, filepath.ToSlash(r.stderr), c.says)
+				require.NoDirExists(t, "experiments/"+c.name+"/training_states")
+			}
+		})
+	}
+	workshop(t)
+	longest := strings.Repeat("x", 229)
+	r := run(t.Context(), nil, "train", "-opt", "s1.yml", "-g", "no such GPU", "--force_yml", "name="+longest)
+	require.Contains(t, r.stderr, "no such GPU")
+	train(t, "-opt", "s1.yml", "--force_yml", "name="+longest, "--force_yml", "train:total_iter=1")
+	require.FileExists(t, "experiments/"+longest+"/models/net_g_1.pth")
 }
 
 // Memory does not grow: not the process's, and not the device's after the first iteration.

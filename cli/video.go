@@ -53,9 +53,6 @@ func (o *deblurOptions) probeVideo(ctx context.Context, j *job) error {
 		return err
 	}
 	j.video, j.info = info, photo.Info{Width: info.Width, Height: info.Height, Channels: 3, Depth: info.Depth}
-	if o.Plan {
-		return nil
-	}
 	return info.Check(ctx, j.output)
 }
 

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 
 	"hidiff/hidiff/photo"
+	"hidiff/internal/folder"
 )
 
 // OnBadImage says what to do with a photo that cannot be read, where batches are drawn.
@@ -38,6 +39,7 @@ type Dataset struct {
 	o      DatasetOptions
 	lq, gt source
 	pairs  []pair
+	passed folder.Kinds
 }
 
 // Pair is a blurry photo and its sharp partner, of one size.
@@ -61,7 +63,7 @@ func OpenDataset(ctx context.Context, o DatasetOptions) (*Dataset, error) {
 	if o.OnBadImage != FailOnBadImage && o.OnBadImage != SkipBadImage {
 		return nil, fmt.Errorf("on_bad_image %q must be skip or fail", o.OnBadImage)
 	}
-	d := &Dataset{o: o}
+	d := &Dataset{o: o, passed: folder.Kinds{}}
 	err := d.open()
 	if err == nil {
 		err = d.check(ctx)
@@ -79,9 +81,11 @@ func (d *Dataset) open() error {
 		if root == "" {
 			return nil, fmt.Errorf("%s is missing: give the folder with the photos", key)
 		}
+		var passed folder.Kinds
 		if *s, err = openSource(root); err == nil {
-			names, err = (*s).list()
+			names, passed, err = (*s).list()
 		}
+		d.passed.Add(passed)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", key, err)
 		}
@@ -102,6 +106,9 @@ func (d *Dataset) open() error {
 		}
 	}
 	d.pairs, err = matchPairs(d.o, lq, gt, listed)
+	if err != nil && len(d.passed) > 0 {
+		err = fmt.Errorf("%w\npassed over: %s", err, d.passed)
+	}
 	return err
 }
 
@@ -118,6 +125,9 @@ func (d *Dataset) Close() error {
 
 // Len returns the number of pairs.
 func (d *Dataset) Len() int { return len(d.pairs) }
+
+// PassedOver counts, by extension, the files in both folders that look like pictures of formats that are not read.
+func (d *Dataset) PassedOver() map[string]int { return d.passed }
 
 // Name returns the name of pair i, as in [Pair].
 func (d *Dataset) Name(i int) string { return d.pairs[i].name }

@@ -3,7 +3,6 @@ package trainer
 import (
 	"fmt"
 	"io"
-	"io/fs"
 	"math"
 	"os"
 	"path"
@@ -12,12 +11,14 @@ import (
 	"strings"
 
 	"hidiff/hidiff/photo"
+	"hidiff/internal/folder"
 )
 
 // source holds encoded photos. Its files are relative paths, or the keys of a database.
 type source interface {
-	// list maps the names of all photos, relative paths with slashes and without extension, to files.
-	list() (map[string]string, error)
+	// list maps the names of all photos, relative paths with slashes and without extension, to files, and counts what
+	// beside them is of no format that is read.
+	list() (map[string]string, folder.Kinds, error)
 	// read appends up to limit bytes of a file to buf. Errors name the file. Any number of goroutines may read.
 	read(file string, buf []byte, limit int64) ([]byte, error)
 	// path is what messages call a file.
@@ -42,65 +43,38 @@ func openSource(root string) (source, error) {
 	if err == nil || strings.EqualFold(filepath.Ext(filepath.Clean(root)), ".lmdb") {
 		return openLMDB(root)
 	}
-	return folder(root), nil
+	return photoFolder(root), nil
 }
 
-// folder is a folder of photos and its subfolders.
-type folder string
+// photoFolder is a folder of photos and its subfolders.
+type photoFolder string
 
-func (f folder) path(file string) string { return filepath.Join(string(f), filepath.FromSlash(file)) }
+func (f photoFolder) path(file string) string {
+	return filepath.Join(string(f), filepath.FromSlash(file))
+}
 
-func (f folder) Close() error { return nil }
+func (f photoFolder) Close() error { return nil }
 
-func (f folder) list() (map[string]string, error) {
+func (f photoFolder) list() (map[string]string, folder.Kinds, error) {
+	c, err := folder.Read(string(f), folder.Options{})
+	if err == nil {
+		err = c.Err()
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	if len(c.Photos) == 0 {
+		return nil, nil, fmt.Errorf("the folder %s holds no photo%s", string(f), c.PassedOver.Unread())
+	}
 	found := map[string]string{}
-	if err := f.walk("", nil, found); err != nil {
-		return nil, err
-	}
-	if len(found) == 0 {
-		return nil, fmt.Errorf("the folder %s holds no photo", string(f))
-	}
-	return found, nil
-}
-
-// walk adds the photos of a subfolder and of those below it to found. Links are followed, but not back
-// into the folders above; hidden files are left out.
-func (f folder) walk(dir string, above []fs.FileInfo, found map[string]string) error {
-	here, err := os.Stat(f.path(dir))
-	if err != nil {
-		return err
-	}
-	if slices.ContainsFunc(above, func(i fs.FileInfo) bool { return os.SameFile(i, here) }) {
-		return nil
-	}
-	above = append(slices.Clip(above), here)
-	entries, err := os.ReadDir(f.path(dir))
-	if err != nil {
-		return err
-	}
-	for _, e := range entries {
-		file := path.Join(dir, e.Name())
-		if strings.HasPrefix(e.Name(), ".") {
-			continue
+	for _, file := range c.Photos {
+		name, _ := photoName(file)
+		if found[name] != "" {
+			return nil, nil, fmt.Errorf("%s holds both %s and %s: photos are paired by name without extension, so remove one", string(f), found[name], file)
 		}
-		isDir := e.IsDir()
-		if e.Type()&fs.ModeSymlink != 0 {
-			info, err := os.Stat(f.path(file))
-			isDir = err == nil && info.IsDir()
-		}
-		name, isPhoto := photoName(file)
-		switch {
-		case isDir:
-			if err := f.walk(file, above, found); err != nil {
-				return err
-			}
-		case isPhoto && found[name] != "":
-			return fmt.Errorf("%s holds both %s and %s: photos are paired by name without extension, so remove one", string(f), found[name], file)
-		case isPhoto:
-			found[name] = file
-		}
+		found[name] = file
 	}
-	return nil
+	return found, c.PassedOver, nil
 }
 
 // photoName is a file's path without its extension, if that is a photo's.
@@ -111,7 +85,7 @@ func photoName(file string) (name string, isPhoto bool) {
 	return strings.TrimSuffix(file, path.Ext(file)), true
 }
 
-func (f folder) read(file string, buf []byte, limit int64) ([]byte, error) {
+func (f photoFolder) read(file string, buf []byte, limit int64) ([]byte, error) {
 	r, err := os.Open(f.path(file))
 	if err != nil {
 		return nil, err

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"hidiff/internal/atomicfile"
 	"hidiff/internal/lock"
 )
 
@@ -68,15 +69,14 @@ func lockExperiment(root, name string) (*lock.Lock, error) {
 	return l, err
 }
 
-// openExperiment makes the folders of an experiment below root, or finds them. Only
-// startAnew moves what is there.
-func openExperiment(root, name string, mode startMode, now time.Time) (*experiment, error) {
+// placeExperiment says where an experiment below root lies.
+func placeExperiment(root, name string, now time.Time) (*experiment, error) {
 	if err := checkName(name); err != nil {
 		return nil, err
 	}
 	stamp := now.Format(timeInNames)
 	dir := experimentFolder(root, name)
-	e := &experiment{
+	return &experiment{
 		name:          name,
 		dir:           dir,
 		models:        filepath.Join(dir, "models"),
@@ -84,7 +84,36 @@ func openExperiment(root, name string, mode startMode, now time.Time) (*experime
 		visualization: filepath.Join(dir, "visualization"),
 		tensorboard:   filepath.Join(root, "tb_logger", name),
 		log:           filepath.Join(dir, fmt.Sprintf("train_%s_%s.log", name, stamp)),
+	}, nil
+}
+
+// CheckOutputs finds out, without a device, whether the experiment's files can be written. It leaves nothing behind.
+func (o RunOptions) CheckOutputs() error {
+	e, err := placeExperiment(o.Root, o.Name, time.Now())
+	if err != nil {
+		return err
 	}
+	files := []string{e.log, e.modelPath("net_g", "latest"), e.statePath(0), filepath.Join(e.visualization, "any")}
+	if o.Logger.UseTBLogger {
+		files = append(files, filepath.Join(e.tensorboard, "any"))
+	}
+	var outputs atomicfile.Checker
+	for _, file := range files {
+		if err := outputs.Check(file); err != nil {
+			return fmt.Errorf("name: %w", err)
+		}
+	}
+	return nil
+}
+
+// openExperiment makes the folders of an experiment below root, or finds them. Only
+// startAnew moves what is there.
+func openExperiment(root, name string, mode startMode, now time.Time) (*experiment, error) {
+	e, err := placeExperiment(root, name, now)
+	if err != nil {
+		return nil, err
+	}
+	stamp := now.Format(timeInNames)
 	switch found, err := e.holds(); {
 	case err != nil:
 		return nil, err
@@ -190,6 +219,12 @@ func (e *experiment) latest() (string, error) {
 
 func (e *experiment) modelPath(net, iter string) string {
 	return filepath.Join(e.models, fmt.Sprintf("%s_%s.pth", net, iter))
+}
+
+// picturePath is where a photo of this name, restored in validation, goes.
+func (e *experiment) picturePath(name string, iter int) string {
+	name = filepath.FromSlash(name)
+	return filepath.Join(e.visualization, name, fmt.Sprintf("%s_%d.png", filepath.Base(name), iter))
 }
 
 // save writes c's networks and then its state, and returns the state's path. All of it is

@@ -9,6 +9,7 @@ import (
 
 	"github.com/PowerDNS/lmdb-go/lmdb"
 
+	"hidiff/internal/folder"
 	"hidiff/internal/textfile"
 )
 
@@ -51,11 +52,11 @@ func (s *lmdbSource) path(key string) string { return s.root + ":" + key }
 
 func (s *lmdbSource) Close() error { return s.env.Close() }
 
-func (s *lmdbSource) list() (map[string]string, error) {
+func (s *lmdbSource) list() (map[string]string, folder.Kinds, error) {
 	file := filepath.Join(s.root, "meta_info.txt")
 	data, err := textfile.Read(file)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	found := map[string]string{}
 	for line := range strings.Lines(string(data)) {
@@ -68,9 +69,9 @@ func (s *lmdbSource) list() (map[string]string, error) {
 		}
 	}
 	if len(found) == 0 {
-		return nil, fmt.Errorf("%s lists no photo", file)
+		return nil, nil, fmt.Errorf("%s lists no photo", file)
 	}
-	return found, nil
+	return found, nil, nil
 }
 
 func (s *lmdbSource) read(key string, buf []byte, limit int64) ([]byte, error) {

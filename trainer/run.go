@@ -5,11 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"time"
 
 	"hidiff/autograd"
+	"hidiff/internal/atomicfile"
+	"hidiff/internal/folder"
 	"hidiff/internal/lock"
 	"hidiff/tensor"
 )
@@ -134,6 +135,9 @@ func (r *run) open(ctx context.Context) error {
 	if r.exp, err = openExperiment(r.Root, r.Name, mode, time.Now()); err != nil {
 		return err
 	}
+	if err := r.checkPictures(); err != nil {
+		return err
+	}
 	if r.AutoResume { // what the experiment has is farther than what it began with
 		newest, err := r.exp.latest()
 		if err != nil {
@@ -167,6 +171,11 @@ func (r *run) open(ctx context.Context) error {
 	for _, w := range r.Warnings {
 		r.watch.Warn("%s", w)
 	}
+	for _, set := range append([]valSet{{section.Name, data}}, r.val...) {
+		if passed := set.data.PassedOver(); len(passed) > 0 {
+			r.watch.Warn("%s: passed over: %s", set.name, folder.Kinds(passed))
+		}
+	}
 	r.announce(data, resumed)
 	recompute, err := r.recompute()
 	if err != nil {
@@ -197,7 +206,7 @@ func (r *run) keepOptions() error {
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(filepath.Join(r.exp.dir, r.Name+".yml"), text, 0o666)
+	return atomicfile.WriteBytes(filepath.Join(r.exp.dir, r.Name+".yml"), text)
 }
 
 // resume takes everything from a training state, and returns its path for the

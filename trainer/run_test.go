@@ -189,6 +189,22 @@ func TestValidateGrey(t *testing.T) {
 	}
 }
 
+// TestPicturesThatCannotBeSaved is found before the first iteration, not in the first validation.
+func TestPicturesThatCannotBeSaved(t *testing.T) {
+	d := openDevice(t)
+	o, _, screen := tintRun(t, d)
+	long := strings.Repeat("x", 249) + ".png"
+	for _, folder := range []string{"input", "target"} {
+		require.NoError(t, os.Rename(filepath.Join(o.Root, folder, "0.png"), filepath.Join(o.Root, folder, long)))
+	}
+	err := Run(t.Context(), o)
+	require.ErrorContains(t, err, "val.save_img: ")
+	require.ErrorContains(t, err, "_12.png: cannot write: file name too long")
+	require.NotContains(t, screen.String(), "iter:")
+	o.Val.SaveImg = false
+	require.NoError(t, Run(t.Context(), o))
+}
+
 // With a moving average, that is what is validated, and training goes on as if it were not there.
 func TestRunAverages(t *testing.T) {
 	d := openDevice(t)

@@ -10,6 +10,7 @@ import (
 
 	"hidiff/hidiff/metrics"
 	"hidiff/hidiff/photo"
+	"hidiff/internal/atomicfile"
 	"hidiff/tensor"
 )
 
@@ -163,6 +164,19 @@ func picture(m metrics.Image) image.Image {
 	return out
 }
 
+// checkPictures finds out before the training whether the photos that validations restore can be saved.
+func (r *run) checkPictures() error {
+	var outputs atomicfile.Checker
+	for _, set := range r.val {
+		for i := range set.data.Len() {
+			if err := outputs.Check(r.exp.picturePath(set.data.Name(i), r.Train.TotalIter)); err != nil && r.Val.SaveImg {
+				return fmt.Errorf("val.save_img: %w", err)
+			}
+		}
+	}
+	return nil
+}
+
 // keepPicture saves a restored photo as visualization/<name>/<name>_<iter>.png,
 // as BasicSR does.
 func (r *run) keepPicture(set valSet, name string, m metrics.Image) error {
@@ -170,8 +184,7 @@ func (r *run) keepPicture(set valSet, name string, m metrics.Image) error {
 	for i, v := range m.Pix {
 		p.Pix[i] = uint16(v)
 	}
-	name = filepath.FromSlash(name)
-	path := filepath.Join(r.exp.visualization, name, fmt.Sprintf("%s_%d.png", filepath.Base(name), r.iter))
+	path := r.exp.picturePath(name, r.iter)
 	if err := os.MkdirAll(filepath.Dir(path), 0o777); err != nil {
 		return err
 	}

@@ -12,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	"hidiff/internal/atomicfile"
 )
 
 // maxHeader is the format's own limit on the JSON header.
@@ -228,7 +230,7 @@ func jsonError(err error) error {
 //
 // The write is atomic: after any error an older file at path is unchanged.
 func WriteSafetensors(path string, groups map[string]*StateDict, metadata map[string]string) error {
-	return writeAtomic(path, func(w io.Writer) error { return writeSafetensors(w, groups, metadata) })
+	return atomicfile.Write(path, func(w io.Writer) error { return writeSafetensors(w, groups, metadata) })
 }
 
 func writeSafetensors(w io.Writer, groups map[string]*StateDict, metadata map[string]string) error {

@@ -11,6 +11,8 @@ import (
 	"math"
 	"strconv"
 	"unicode/utf8"
+
+	"hidiff/internal/atomicfile"
 )
 
 // WritePTH writes value as torch.save does, in the zip format, for torch.load
@@ -20,7 +22,7 @@ import (
 //
 // The write is atomic: after any error an older file at path is unchanged.
 func WritePTH(path string, value any) error {
-	return writeAtomic(path, func(w io.Writer) error { return writeZip(w, value) })
+	return atomicfile.Write(path, func(w io.Writer) error { return writeZip(w, value) })
 }
 
 // writeZip writes the archive of readZip.

@@ -1,16 +1,14 @@
 package eval
 
 import (
-	"bytes"
 	"encoding/csv"
 	"encoding/json"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 
+	"hidiff/internal/atomicfile"
 	"hidiff/internal/textfile"
 )
 
@@ -55,7 +53,7 @@ func (e *Evaluation) WriteJSON(path string) error {
 		}
 		out.Datasets = append(out.Datasets, &full)
 	}
-	return writeFile(path, func(w io.Writer) error {
+	return atomicfile.Write(path, func(w io.Writer) error {
 		encoder := json.NewEncoder(w)
 		encoder.SetEscapeHTML(false)
 		encoder.SetIndent("", " ")
@@ -99,7 +97,7 @@ var csvColumns = []string{"dataset", "image", "protocol", "psnr", "ssim", "input
 // WriteCSV writes one line for each image and protocol, at once or not at all. The scores of several seeds are
 // averaged; what is not known is empty.
 func (e *Evaluation) WriteCSV(path string) error {
-	return writeFile(path, func(w io.Writer) error {
+	return atomicfile.Write(path, func(w io.Writer) error {
 		c := csv.NewWriter(w)
 		columns := slices.Clone(csvColumns)
 		methods := e.methods()
@@ -157,21 +155,4 @@ func (m *Image) score(p Protocol) *Score {
 		return s
 	}
 	return &Score{InputPSNR: none, InputSSIM: none}
-}
-
-// writeFile writes under another name, and renames.
-func writeFile(path string, write func(io.Writer) error) (err error) {
-	var text bytes.Buffer
-	if err := write(&text); err != nil {
-		return fmt.Errorf("%s: %w", path, err)
-	}
-	temp := filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".tmp")
-	if err = os.WriteFile(temp, text.Bytes(), 0o666); err == nil {
-		err = os.Rename(temp, path)
-	}
-	if err != nil {
-		os.Remove(temp)
-		return fmt.Errorf("%s: cannot write: %w", path, err)
-	}
-	return nil
 }

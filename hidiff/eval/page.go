@@ -17,6 +17,7 @@ import (
 	"sync"
 
 	"hidiff/hidiff/photo"
+	"hidiff/internal/atomicfile"
 )
 
 //go:embed page.html
@@ -108,7 +109,7 @@ func (e *Evaluation) WritePage(ctx context.Context, dir string, sources []Source
 	if e.methods() != nil {
 		p.BaselineNote = BaselineNote
 	}
-	err = writeFile(filepath.Join(temp, "index.html"), func(w io.Writer) error { return pageTemplate.Execute(w, p) })
+	err = atomicfile.Write(filepath.Join(temp, "index.html"), func(w io.Writer) error { return pageTemplate.Execute(w, p) })
 	if err != nil {
 		return err
 	}

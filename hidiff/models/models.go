@@ -78,20 +78,14 @@ func (r Release) Instructions(folder string) string {
 }
 
 // List returns the models that are built in, and those in the user's folder. It reads all of them,
-// and says of each that cannot be used why.
+// and says of each that cannot be used why. Where there is no folder, or it cannot be read, List
+// returns that error beside the models that are built in.
 func List() ([]Model, error) {
-	folder, err := Folder()
-	if err != nil {
-		return nil, err
-	}
-	all, err := places(folder)
-	if err != nil {
-		return nil, err
-	}
+	all, err := places()
 	for i := range all {
 		all[i].read()
 	}
-	return all, nil
+	return all, err
 }
 
 // Load loads a model. Each argument is a file, a folder, or a name: what exists is a path, and so is
@@ -132,21 +126,7 @@ func find(arg string) (Model, error) {
 	if _, err := os.Stat(arg); err == nil || !namePattern.MatchString(arg) {
 		return Model{Path: arg}, nil
 	}
-	builtIns, err := builtIns()
-	if err != nil {
-		return Model{}, err
-	}
-	if i := slices.IndexFunc(builtIns, func(m Model) bool { return m.Name == arg }); i >= 0 {
-		return builtIns[i], nil
-	}
-	folder, err := Folder()
-	if err != nil {
-		return Model{}, err
-	}
-	all, err := places(folder)
-	if err != nil {
-		return Model{}, err
-	}
+	all, err := places()
 	var names []string
 	for _, m := range all {
 		switch {
@@ -157,6 +137,13 @@ func find(arg string) (Model, error) {
 		default:
 			return m, nil
 		}
+	}
+	if err != nil {
+		return Model{}, fmt.Errorf("there is no file and no built-in model %q%s; %w", arg, suggestion(arg, names), err)
+	}
+	folder, err := Folder()
+	if err != nil {
+		return Model{}, err
 	}
 	for _, r := range Released() {
 		if r.Name == arg {
@@ -181,16 +168,19 @@ func suggestion(word string, names []string) string {
 	return fmt.Sprintf(": did you mean %s?", best)
 }
 
-// places returns the models that are built in, and those in a folder, without reading any. A
-// name that is there twice is a problem of those in the folder.
-func places(folder string) ([]Model, error) {
+// places is [List] without reading any. A name that is there twice is a problem of those in the folder.
+func places() ([]Model, error) {
 	all, err := builtIns()
 	if err != nil {
 		return nil, err
 	}
+	folder, err := Folder()
+	if err != nil {
+		return all, err
+	}
 	entries, err := os.ReadDir(folder)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, unreadable(err)
+		return all, unreadable(err)
 	}
 	for _, e := range entries {
 		path := filepath.Join(folder, e.Name())

@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"hidiff/hidiff"
+	"hidiff/internal/atomicfile"
 	"hidiff/internal/lock"
 )
 
@@ -385,7 +386,7 @@ func (d *download) begin(response *http.Response) error {
 			os.Remove(d.validator())
 			return nil
 		}
-		return os.WriteFile(d.validator(), []byte(validator), 0o666)
+		return atomicfile.WriteBytes(d.validator(), []byte(validator))
 	case code == http.StatusPartialContent && strings.HasPrefix(response.Header.Get("Content-Range"), fmt.Sprintf("bytes %d-", d.size)):
 		return nil
 	case code == http.StatusPartialContent, code == http.StatusRequestedRangeNotSatisfiable:

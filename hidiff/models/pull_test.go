@@ -391,7 +391,7 @@ func TestPullAlone(t *testing.T) {
 func TestPullStalls(t *testing.T) {
 	atOnce(t)
 	old := stall
-	stall = 50 * time.Millisecond
+	stall = 250 * time.Millisecond
 	t.Cleanup(func() { stall = old })
 	folder(t)
 	build(t, nil)

@@ -34,6 +34,10 @@ type file struct {
 	pixels      func() (*Photo, error)
 }
 
+func tooLarge(width, height int) error {
+	return fmt.Errorf("%d×%d pixels are more than the %d this program handles; split or shrink the picture", width, height, maxPixels)
+}
+
 var errTruncated = errors.New("the file is truncated; copy or download it again")
 
 // Open decodes the photograph in a file. Errors name the path.
@@ -86,7 +90,7 @@ func decode(data []byte) (*Photo, error) {
 		return nil, err
 	}
 	if f.Width > maxPixels/f.Height {
-		return nil, fmt.Errorf("%d×%d pixels are more than the %d this program handles; split or shrink the picture", f.Width, f.Height, maxPixels)
+		return nil, tooLarge(f.Width, f.Height)
 	}
 	if f.payload < f.needs {
 		return nil, fmt.Errorf("%d×%d pixels cannot be stored in %d bytes of picture data; the file is damaged or truncated", f.Width, f.Height, f.payload)

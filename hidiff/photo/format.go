@@ -1,6 +1,7 @@
 package photo
 
 import (
+	"fmt"
 	"path/filepath"
 	"strings"
 )
@@ -33,6 +34,18 @@ func FormatOf(path string) (Format, bool) {
 		return BMP, true
 	}
 	return "", false
+}
+
+// Fits returns an error if no picture of this size can be written in this format.
+func (f Format) Fits(width, height int) error {
+	longest := map[Format]int{JPEG: 65535, WebP: 16383}[f] // the others' sides end beyond maxPixels
+	switch {
+	case longest > 0 && max(width, height) > longest:
+		return fmt.Errorf("%d×%d pixels do not fit the format %s, whose sides end at %d; write PNG or TIFF", width, height, f, longest)
+	case width > maxPixels/height:
+		return tooLarge(width, height)
+	}
+	return nil
 }
 
 // KeepsAlpha reports whether Encode keeps the alpha channel in this format.

@@ -24,9 +24,6 @@ func encodeJPEG(p *Photo, quality int) ([]byte, error) {
 	if quality < 1 || quality > 100 {
 		return nil, fmt.Errorf("JPEG quality %d is outside 1..100", quality)
 	}
-	if p.Width > 65535 || p.Height > 65535 {
-		return nil, fmt.Errorf("%d×%d pixels do not fit a JPEG, whose sides end at 65535; write PNG or TIFF", p.Width, p.Height)
-	}
 	var picture bytes.Buffer
 	if err := jpeg.Encode(&picture, p.opaque8(), &jpeg.Options{Quality: quality}); err != nil {
 		return nil, err

@@ -1,13 +1,11 @@
 package photo
 
 import (
-	"errors"
 	"fmt"
 	"image/color"
-	"io/fs"
-	"math/rand/v2"
-	"os"
 	"path/filepath"
+
+	"hidiff/internal/atomicfile"
 )
 
 // EncodeOptions says how to write a photo.
@@ -28,6 +26,9 @@ type EncodeOptions struct {
 // TIFF, EXIF tags of the first directory that describe the old file's pixels.
 func Encode(p *Photo, o EncodeOptions) ([]byte, error) {
 	if err := p.check(); err != nil {
+		return nil, err
+	}
+	if err := o.Format.Fits(p.Width, p.Height); err != nil {
 		return nil, err
 	}
 	q := *p // so that the caller's metadata stays
@@ -99,64 +100,9 @@ func Save(path string, p *Photo, o EncodeOptions) error {
 		}
 		o.Format = f
 	}
-	mode, err := replaceable(path)
-	if err != nil {
-		return err
-	}
 	data, err := Encode(p, o)
 	if err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
-	if err := writeAtomically(path, data, mode); err != nil {
-		return fmt.Errorf("%s: cannot write: %w", path, err)
-	}
-	return nil
-}
-
-// replaceable returns the mode the file at path has, or would get, and an error if something other
-// than a file is there: renaming onto a device would replace the device.
-func replaceable(path string) (fs.FileMode, error) {
-	info, err := os.Stat(path)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return 0, nil
-	case err != nil:
-		return 0, fmt.Errorf("%s: cannot write: %w", path, err)
-	case info.IsDir():
-		return 0, fmt.Errorf("%s: cannot write a picture here: this is a folder; give a file name", path)
-	case !info.Mode().IsRegular():
-		return 0, fmt.Errorf("%s: cannot write a picture here: this is not an ordinary file", path)
-	}
-	return info.Mode().Perm(), nil
-}
-
-func writeAtomically(path string, data []byte, mode fs.FileMode) (err error) {
-	if target, err := filepath.EvalSymlinks(path); err == nil {
-		path = target // replace what a link points to, not the link
-	}
-	// Not os.CreateTemp: its files are private, while this one should follow the umask.
-	temp := filepath.Join(filepath.Dir(path), fmt.Sprintf(".%s.%08x.tmp", filepath.Base(path), rand.Uint32()))
-	f, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			os.Remove(temp)
-		}
-	}()
-	_, err = f.Write(data)
-	if err == nil && mode != 0 {
-		err = f.Chmod(mode)
-	}
-	if err == nil {
-		err = f.Sync()
-	}
-	if closeErr := f.Close(); err == nil {
-		err = closeErr
-	}
-	if err != nil {
-		return err
-	}
-	return os.Rename(temp, path)
+	return atomicfile.WriteBytes(path, data)
 }

@@ -1,17 +1,8 @@
 package photo
 
-import (
-	"encoding/binary"
-	"fmt"
-)
-
-// maxWebPSide is the longest side readers accept.
-const maxWebPSide = 16383
+import "encoding/binary"
 
 func encodeWebP(p *Photo) ([]byte, error) {
-	if p.Width > maxWebPSide || p.Height > maxWebPSide {
-		return nil, fmt.Errorf("%d×%d pixels do not fit a WebP, whose sides end at %d; write PNG or TIFF", p.Width, p.Height, maxWebPSide)
-	}
 	picture := encodeVP8L(p)
 	var body []byte
 	chunk := func(kind string, data []byte) {

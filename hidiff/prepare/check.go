@@ -32,6 +32,8 @@ type Report struct {
 	Depths   map[string]int `json:"depths"`  // "8" and "16": photos with as many bits a sample
 	Colours  map[string]int `json:"colours"` // "grey" and "colour": photos
 	Problems []Problem      `json:"problems"`
+	// PassedOver counts, by extension, files that look like pictures of formats that are not read.
+	PassedOver map[string]int `json:"passed_over,omitempty"`
 }
 
 // SizeCount is a size, and how many photos have it.
@@ -43,7 +45,7 @@ type SizeCount struct {
 
 // Check looks at all photos of a dataset. Errors are about folders, or ctx's.
 func Check(ctx context.Context, f Folders, o CheckOptions) (*Report, error) {
-	pairs, problems, err := f.pairs()
+	pairs, problems, passedOver, err := f.pairs()
 	if err != nil {
 		return nil, err
 	}
@@ -84,6 +86,9 @@ func Check(ctx context.Context, f Folders, o CheckOptions) (*Report, error) {
 		if n > r.Common.Photos || n == r.Common.Photos && r.Common.less(s) {
 			r.Common = s
 		}
+	}
+	if len(passedOver) > 0 {
+		r.PassedOver = passedOver
 	}
 	r.Problems = append([]Problem{}, problems...) // [] in JSON
 	return r, nil

@@ -10,6 +10,8 @@ import (
 	"sync"
 
 	"hidiff/hidiff/photo"
+	"hidiff/internal/atomicfile"
+	"hidiff/internal/folder"
 	"hidiff/internal/lock"
 	"hidiff/internal/textfile"
 )
@@ -162,13 +164,14 @@ func (s *Split) compare(dir string) (there int, foreign []string, err error) {
 			crops[c.file] = true
 		}
 	}
-	err = walk(dir, "", nil, func(file string) {
+	files, err := read(dir, folder.Kinds{})
+	for _, file := range files {
 		if crops[file] {
 			there++
 		} else {
 			foreign = append(foreign, filepath.Join(dir, filepath.FromSlash(file)))
 		}
-	})
+	}
 	return there, foreign, err
 }
 
@@ -233,9 +236,5 @@ func (p *Plan) writeRecord() error {
 	if err != nil {
 		return err
 	}
-	temporary := p.record() + ".tmp"
-	if err := os.WriteFile(temporary, append(data, '\n'), 0o666); err != nil {
-		return err
-	}
-	return os.Rename(temporary, p.record())
+	return atomicfile.WriteBytes(p.record(), append(data, '\n'))
 }

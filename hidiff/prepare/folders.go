@@ -3,10 +3,11 @@ package prepare
 import (
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"hidiff/internal/folder"
 )
 
 // known are the names under which datasets keep their blurry and their sharp photos, in any case.
@@ -76,7 +77,7 @@ func Find(dir string) ([]Folders, error) {
 }
 
 func find(dir string, above []fs.FileInfo) ([]Folders, error) {
-	above, err := enter(dir, above)
+	above, err := folder.Enter(dir, above)
 	if err != nil || above == nil {
 		return nil, err
 	}
@@ -84,7 +85,7 @@ func find(dir string, above []fs.FileInfo) ([]Folders, error) {
 	if err != nil || ok {
 		return []Folders{f}, err
 	}
-	_, folders, err := list(dir)
+	_, folders, err := folder.List(dir)
 	if err != nil {
 		return nil, err
 	}
@@ -105,7 +106,7 @@ func at(dir string) (Folders, bool, error) {
 	if err != nil || ok {
 		return f, ok, err
 	}
-	_, folders, err := list(dir)
+	_, folders, err := folder.List(dir)
 	if err != nil {
 		return f, false, err
 	}
@@ -129,7 +130,7 @@ func at(dir string) (Folders, bool, error) {
 
 // match looks for a pair of known names in a folder.
 func match(dir string) (Folders, bool, error) {
-	_, folders, err := list(dir)
+	_, folders, err := folder.List(dir)
 	if err != nil {
 		return Folders{}, false, err
 	}
@@ -171,56 +172,11 @@ func resolve(dir, path string) string {
 			dir = filepath.Join(dir, name)
 			continue
 		}
-		_, folders, err := list(dir)
+		_, folders, err := folder.List(dir)
 		if name = pick(folders, name); err != nil || name == "" {
 			return ""
 		}
 		dir = filepath.Join(dir, name)
 	}
 	return dir
-}
-
-// list returns the files and the folders in a folder, sorted. Links count as what they lead to; what is
-// hidden, or leads nowhere, is left out.
-func list(dir string) (files, folders []string, err error) {
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return nil, nil, err
-	}
-	for _, e := range entries {
-		mode := e.Type()
-		if strings.HasPrefix(e.Name(), ".") {
-			continue
-		}
-		if mode&fs.ModeSymlink != 0 {
-			info, err := os.Stat(filepath.Join(dir, e.Name()))
-			if err != nil {
-				continue
-			}
-			mode = info.Mode()
-		}
-		switch {
-		case mode.IsDir():
-			folders = append(folders, e.Name())
-		case mode.IsRegular():
-			files = append(files, e.Name())
-		}
-	}
-	return files, folders, nil
-}
-
-// enter adds a folder to those above. It returns nil if the folder is among them: links can go round.
-func enter(dir string, above []fs.FileInfo) ([]fs.FileInfo, error) {
-	here, err := os.Stat(dir)
-	switch {
-	case os.IsNotExist(err):
-		return nil, fmt.Errorf("%s: there is no such folder", dir)
-	case err != nil:
-		return nil, err
-	case !here.IsDir():
-		return nil, fmt.Errorf("%s is a file: give a folder", dir)
-	case slices.ContainsFunc(above, func(i fs.FileInfo) bool { return os.SameFile(i, here) }):
-		return nil, nil
-	}
-	return append(slices.Clip(above), here), nil
 }

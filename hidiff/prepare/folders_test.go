@@ -73,7 +73,7 @@ func TestFindFollowsLinks(t *testing.T) {
 	found, err := Find(filepath.Join(dir, "set"))
 	require.NoError(t, err)
 	require.Len(t, found, 1)
-	pairs, problems, err := found[0].pairs()
+	pairs, problems, _, err := found[0].pairs()
 	require.NoError(t, err)
 	require.Empty(t, problems)
 	require.Len(t, pairs, 1)
@@ -95,7 +95,7 @@ func TestPairs(t *testing.T) {
 	f, ok, err := at(filepath.Join(dir, "set"))
 	require.NoError(t, err)
 	require.True(t, ok)
-	pairs, problems, err := f.pairs()
+	pairs, problems, _, err := f.pairs()
 	require.NoError(t, err)
 	var names []string
 	for _, p := range pairs {
@@ -121,8 +121,8 @@ func TestNoPhotos(t *testing.T) {
 	f, ok, err := at(dir)
 	require.NoError(t, err)
 	require.True(t, ok)
-	_, _, err = f.pairs()
+	_, _, _, err = f.pairs()
 	require.ErrorContains(t, err, "hold no photo")
-	_, _, err = TwoFolders(filepath.Join(dir, "input"), filepath.Join(dir, "none")).pairs()
+	_, _, _, err = TwoFolders(filepath.Join(dir, "input"), filepath.Join(dir, "none")).pairs()
 	require.EqualError(t, err, filepath.Join(dir, "none")+": there is no such folder")
 }

@@ -13,6 +13,8 @@ import (
 	"strings"
 
 	"hidiff/hidiff/photo"
+	"hidiff/internal/atomicfile"
+	"hidiff/internal/folder"
 )
 
 // Cutting says how photos are cut, in pixels. In training photos a crop begins at every stride, and ends at
@@ -74,7 +76,7 @@ const (
 
 // PlanGoPro finds the photos, reads their headers and lays out the crops. It writes nothing.
 func PlanGoPro(ctx context.Context, o GoProOptions) (*Plan, error) {
-	if _, err := enter(o.Source, nil); err != nil {
+	if _, err := folder.Enter(o.Source, nil); err != nil {
 		return nil, err
 	}
 	p := &Plan{o: o, Notes: []string{}, Problems: []Problem{}}
@@ -139,7 +141,13 @@ func findPart(source, part string) (*Folders, error) {
 
 // add looks at the photos of a split and lays out its crops.
 func (p *Plan) add(ctx context.Context, s *Split, f Folders) error {
-	pairs, problems, err := f.pairs()
+	var outputs atomicfile.Checker
+	for _, dir := range s.folders() {
+		if err := outputs.Check(filepath.Join(dir, "any")); err != nil {
+			return err
+		}
+	}
+	pairs, problems, passedOver, err := f.pairs()
 	if err != nil {
 		return err
 	}
@@ -152,6 +160,9 @@ func (p *Plan) add(ctx context.Context, s *Split, f Folders) error {
 		return err
 	}
 	s.Pairs = len(pairs)
+	if len(passedOver) > 0 {
+		p.Notes = append(p.Notes, fmt.Sprintf("%s: passed over: %s", s.Name, passedOver))
+	}
 	for i, pair := range pairs {
 		info := seen[i][0].Info
 		wrong := problemsOf(pair, seen[i])
@@ -165,6 +176,10 @@ func (p *Plan) add(ctx context.Context, s *Split, f Folders) error {
 		t := task{pair, info, centre(pair.name, info.Width, info.Height, s.size)}
 		if s.Name == "train" {
 			t.crops = grid(pair.name, info.Width, info.Height, s.size, p.o.Stride)
+		}
+		last := t.crops[len(t.crops)-1].file // none is longer
+		if err := outputs.Check(filepath.Join(s.folders()[0], last)); err != nil {
+			problems = append(problems, Problem{Unwritable, []string{pair.input, pair.target}, fmt.Sprintf("%s: %v", pair.input, err)})
 		}
 		s.Crops += len(t.crops)
 		s.tasks = append(s.tasks, t)

@@ -373,6 +373,28 @@ func TestOutputIsChecked(t *testing.T) {
 	require.ErrorContains(t, p.Run(t.Context()), "holds 8 of 8 crops, and 1 other photos")
 }
 
+// TestNamesOfCrops: names that are too long with a crop's number are problems before anything is written; the longest are none.
+func TestNamesOfCrops(t *testing.T) {
+	long, longest, scene := strings.Repeat("x", 250), strings.Repeat("y", 249), strings.Repeat("s", 130)
+	dir, out := tree(t, 4, 4, "train/{input,target}/"+long+".png", "train/{input,target}/"+longest+".png"), filepath.Join(t.TempDir(), "out")
+	p, err := plan(t, dir, out)
+	require.NoError(t, err)
+	require.Len(t, p.Problems, 1)
+	require.Equal(t, Unwritable, p.Problems[0].Kind)
+	require.Contains(t, Describe(p.Problems), "crops that cannot be written (1): shorten the names of the photos")
+	require.Contains(t, p.Problems[0].Message, long+"-1.png: cannot write: file name too long")
+	require.NoDirExists(t, out)
+
+	require.NoError(t, os.RemoveAll(filepath.Join(dir, "train", "input", long+".png")))
+	require.NoError(t, os.RemoveAll(filepath.Join(dir, "train", "target", long+".png")))
+	require.Equal(t, 1, cutAll(t, dir, out).Splits[0].Written)
+
+	dir = tree(t, 4, 4, "train/"+scene+"/{blur,sharp}/"+scene+".png") // legal by themselves
+	p, err = plan(t, dir, filepath.Join(t.TempDir(), "out"))
+	require.NoError(t, err)
+	require.Len(t, p.Problems, 1)
+}
+
 func TestGoProErrors(t *testing.T) {
 	dir := tree(t, 8, 8, "crops/train/{input_crops,target_crops}/1.png", "two/train/{input,target,blur,sharp}/1.png", "flat/1.png", "some/{train,test}/{input,target}/1.png")
 	require.NoError(t, os.MkdirAll(filepath.Join(dir, "empty/train/input"), 0o777))

@@ -2,7 +2,6 @@ package prepare
 
 import (
 	"fmt"
-	"io/fs"
 	"maps"
 	"os"
 	"path"
@@ -10,29 +9,30 @@ import (
 	"slices"
 	"strings"
 
-	"hidiff/hidiff/photo"
+	"hidiff/internal/folder"
 )
 
 // pair is a blurry photo and its sharp partner: two files, and the name they share, which is their path
 // below scene and folder without extension, in one word.
 type pair struct{ name, input, target string }
 
-// pairs pairs the photos by name, in order. What does not pair up is left out, and a problem.
-func (f Folders) pairs() ([]pair, []Problem, error) {
-	inputs, problems, err := f.photos(f.input)
+// pairs pairs the photos by name, in order. What does not pair up is left out, and a problem; what is not read is counted.
+func (f Folders) pairs() ([]pair, []Problem, folder.Kinds, error) {
+	passedOver := folder.Kinds{}
+	inputs, problems, err := f.photos(f.input, passedOver)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
-	targets, more, err := f.photos(f.target)
+	targets, more, err := f.photos(f.target, passedOver)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	if len(inputs)+len(targets) == 0 {
-		return nil, nil, fmt.Errorf("the folders %s and %s hold no photo", f.Input(), f.Target())
+		return nil, nil, nil, fmt.Errorf("the folders %s and %s hold no photo%s", f.Input(), f.Target(), passedOver.Unread())
 	}
 	problems = append(problems, more...)
-	if more, err = f.strangers(); err != nil {
-		return nil, nil, err
+	if more, err = f.strangers(passedOver); err != nil {
+		return nil, nil, nil, err
 	}
 	problems = append(problems, more...)
 	names := map[string]bool{}
@@ -67,23 +67,35 @@ func (f Folders) pairs() ([]pair, []Problem, error) {
 			pairs = append(pairs, p)
 		}
 	}
-	return pairs, problems, nil
+	return pairs, problems, passedOver, nil
+}
+
+// read reads a folder. What is passed over is added.
+func read(dir string, passedOver folder.Kinds) ([]string, error) {
+	c, err := folder.Read(dir, folder.Options{})
+	if err != nil {
+		return nil, err
+	}
+	passedOver.Add(c.PassedOver)
+	return c.Photos, c.Err()
 }
 
 // photos maps names to the photos of one side.
-func (f Folders) photos(side string) (map[string]string, []Problem, error) {
+func (f Folders) photos(side string, passedOver folder.Kinds) (map[string]string, []Problem, error) {
 	found := map[string]string{}
 	var problems []Problem
 	add := func(root, scene string) error {
-		return walk(root, "", nil, func(file string) {
+		files, err := read(root, passedOver)
+		for _, file := range files {
 			at := filepath.Join(root, filepath.FromSlash(file))
 			name := strings.ReplaceAll(path.Join(scene, strings.TrimSuffix(file, path.Ext(file))), "/", "-")
 			if other, ok := found[name]; ok {
 				problems = append(problems, Problem{Name, []string{other, at}, other + " and " + at})
-				return
+				continue
 			}
 			found[name] = at
-		})
+		}
+		return err
 	}
 	if f.scenes == nil {
 		err := add(f.path(side), "")
@@ -102,18 +114,18 @@ func (f Folders) photos(side string) (map[string]string, []Problem, error) {
 }
 
 // strangers finds scenes with photos in folders of other names.
-func (f Folders) strangers() (problems []Problem, err error) {
+func (f Folders) strangers(passedOver folder.Kinds) (problems []Problem, err error) {
 	for _, scene := range f.scenes {
 		dir := filepath.Join(f.root, scene)
 		if exists(filepath.Join(dir, f.input)) || exists(filepath.Join(dir, f.target)) {
 			continue
 		}
-		photos := 0
-		if err := walk(dir, "", nil, func(string) { photos++ }); err != nil {
+		photos, err := read(dir, passedOver)
+		if err != nil {
 			return nil, err
 		}
-		if photos > 0 {
-			problems = append(problems, Problem{Missing, []string{dir}, fmt.Sprintf("%s has %d photos, but neither %s nor %s", dir, photos, f.input, f.target)})
+		if len(photos) > 0 {
+			problems = append(problems, Problem{Missing, []string{dir}, fmt.Sprintf("%s has %d photos, but neither %s nor %s", dir, len(photos), f.input, f.target)})
 		}
 	}
 	return problems, nil
@@ -122,28 +134,4 @@ func (f Folders) strangers() (problems []Problem, err error) {
 func exists(path string) bool {
 	_, err := os.Stat(path)
 	return err == nil
-}
-
-// walk calls found for every photo in a folder and its subfolders: the paths, with slashes, below dir.
-func walk(root, dir string, above []fs.FileInfo, found func(file string)) error {
-	here := filepath.Join(root, filepath.FromSlash(dir))
-	above, err := enter(here, above)
-	if err != nil || above == nil {
-		return err
-	}
-	files, folders, err := list(here)
-	if err != nil {
-		return err
-	}
-	for _, name := range files {
-		if _, ok := photo.FormatOf(name); ok {
-			found(path.Join(dir, name))
-		}
-	}
-	for _, name := range folders {
-		if err := walk(root, path.Join(dir, name), above, found); err != nil {
-			return err
-		}
-	}
-	return nil
 }

@@ -23,6 +23,7 @@ const (
 	Depth      = "depth"      // 16 bits a sample paired with 8
 	Duplicate  = "duplicate"  // the same picture twice
 	Small      = "small"      // smaller than a crop
+	Unwritable = "unwritable" // crops that cannot be written
 	Foreign    = "foreign"    // among the crops, but not one of them
 )
 
@@ -36,6 +37,7 @@ var remedies = []struct{ kind, title, remedy string }{
 	{Depth, "pairs of 8 and 16 bits a sample", "convert one of each"},
 	{Small, "photos smaller than a crop", "remove the pairs, or cut smaller crops"},
 	{Duplicate, "pictures that are there twice", "remove all but one, with their partners"},
+	{Unwritable, "crops that cannot be written", "shorten the names of the photos, or let the crops go into another folder"},
 	{Foreign, "photos among the crops that this dataset does not give", "remove them, or let the crops go into another folder"},
 }
 

@@ -6,13 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 
+	"hidiff/internal/atomicfile"
 	"hidiff/internal/lock"
 	"hidiff/internal/textfile"
 )
@@ -73,7 +73,7 @@ func (f *folder) open(o Options) error {
 		err = sameOptions(f.dir, found, wanted)
 	case errors.Is(err, fs.ErrNotExist):
 		if err = f.unused(); err == nil {
-			err = writeFile(f.path(optionsFile), append(wanted, '\n'))
+			err = atomicfile.WriteBytes(f.path(optionsFile), append(wanted, '\n'))
 		}
 	}
 	if err == nil {
@@ -202,23 +202,10 @@ func (f *folder) write() error {
 		}
 		text.Write(append(line, '\n'))
 	}
-	return writeFile(f.path(manifestFile), text.Bytes())
+	return atomicfile.WriteBytes(f.path(manifestFile), text.Bytes())
 }
 
 func (f *folder) close() error {
 	defer f.lock.Release()
 	return errors.Join(f.list.Close(), f.write())
-}
-
-// writeFile writes a file that appears complete or not at all.
-func writeFile(path string, data []byte) error {
-	temp := filepath.Join(filepath.Dir(path), fmt.Sprintf(".%s.%08x.tmp", filepath.Base(path), rand.Uint32()))
-	err := os.WriteFile(temp, data, 0o666)
-	if err == nil {
-		err = os.Rename(temp, path)
-	}
-	if err != nil {
-		os.Remove(temp)
-	}
-	return err
 }

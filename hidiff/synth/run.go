@@ -8,10 +8,12 @@ import (
 	"path"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 
 	"hidiff/hidiff/photo"
+	"hidiff/internal/atomicfile"
 )
 
 // Source is a sharp photo.
@@ -67,9 +69,6 @@ func Run(ctx context.Context, o RunOptions) error {
 		o.Workers = runtime.GOMAXPROCS(0)
 	}
 	o.PerPhoto = max(o.PerPhoto, 1)
-	if err := distinct(o.Sources); err != nil {
-		return err
-	}
 	out, err := openFolder(o.Output, o.Options)
 	if err != nil {
 		return err
@@ -77,6 +76,7 @@ func Run(ctx context.Context, o RunOptions) error {
 	working, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	r := &runner{RunOptions: o, out: out, stop: stop}
+	r.refuse()
 	tasks := make(chan task)
 	var workers sync.WaitGroup
 	for range o.Workers {
@@ -96,19 +96,6 @@ func Run(ctx context.Context, o RunOptions) error {
 	return errors.Join(err, out.close())
 }
 
-// distinct makes sure that no pair is to be made of two photos.
-func distinct(sources []Source) error {
-	seen := map[string]string{}
-	for _, s := range sources {
-		name := strings.TrimSuffix(s.Name, path.Ext(s.Name))
-		if other, ok := seen[name]; ok {
-			return fmt.Errorf("%s and %s would both become %s: make their pairs in two folders, or rename one", other, s.Path, pairName(s.Name, 0))
-		}
-		seen[name] = s.Path
-	}
-	return nil
-}
-
 type runner struct {
 	RunOptions
 	out    *folder
@@ -123,6 +110,26 @@ func (r *runner) tell(e Event) {
 	r.report.Lock()
 	defer r.report.Unlock()
 	r.Report(e)
+}
+
+// refuse reports the photos whose pairs could not be told apart from another photo's, or not be written, and drops them.
+func (r *runner) refuse() {
+	var outputs atomicfile.Checker
+	seen := map[string]string{}
+	r.Sources = slices.DeleteFunc(slices.Clone(r.Sources), func(s Source) bool {
+		name := strings.TrimSuffix(s.Name, path.Ext(s.Name))
+		last := Pair{Name: pairName(s.Name, r.PerPhoto-1)}
+		err := outputs.Check(last.file(r.out.dir, "target"))
+		if other, ok := seen[name]; ok {
+			err = fmt.Errorf("%s and %s would both become %s: make pairs of %s in another folder", other, s.Path, pairName(s.Name, 0), s.Path)
+		}
+		if err != nil {
+			r.tell(Event{Kind: Failed, Source: s, Pairs: r.PerPhoto, Err: err})
+			return true
+		}
+		seen[name] = s.Path
+		return false
+	})
 }
 
 // task is a pair to make.

@@ -160,10 +160,19 @@ func TestOtherFoldersAreRefused(t *testing.T) {
 	require.Error(t, Run(t.Context(), o))
 }
 
-func TestNamesMustDiffer(t *testing.T) {
-	sources := []Source{{"x/a.png", "a.png"}, {"y/a.jpg", "a.jpg"}}
-	err := Run(t.Context(), RunOptions{Options: small(), Sources: sources, Output: filepath.Join(t.TempDir(), "out")})
-	require.ErrorContains(t, err, "x/a.png and y/a.jpg would both become a_000")
+// TestRefusedPhotosDoNotStopTheOthers: a second photo of a name, and names that are too long, fail alone, before the others begin.
+func TestRefusedPhotosDoNotStopTheOthers(t *testing.T) {
+	o := RunOptions{Options: small(), Sources: album(t), PerPhoto: 2, Output: t.TempDir(), Workers: 3}
+	photo := o.Sources[0].Path
+	long := strings.Repeat("x", 248)  // with _001.png, 256
+	legal := strings.Repeat("y", 247) // 255
+	o.Sources = append(o.Sources, Source{"x/a.png", "a.png"}, Source{photo, long + ".png"}, Source{photo, "deep/" + legal + ".png"})
+	counts, events := runAll(t, o)
+	require.Equal(t, map[EventKind]int{Done: 8, Failed: 4}, counts)
+	require.ErrorContains(t, events[0].Err, o.Sources[1].Path+" and x/a.png would both become a_000")
+	require.ErrorContains(t, events[1].Err, "choose a shorter name")
+	require.Equal(t, long+".png", events[1].Source.Name)
+	require.FileExists(t, filepath.Join(o.Output, "input", "deep", legal+"_001.png"))
 }
 
 func TestBadPhotosDoNotStopTheOthers(t *testing.T) {

@@ -4,14 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 
 	"hidiff/hidiff/photo"
+	"hidiff/internal/atomicfile"
 )
 
 // Check finds out, on a single black frame, whether the video can be written into a file of the output's
@@ -118,13 +117,15 @@ func (v *Info) black() *photo.Photo {
 // where it has transparency; each returns photos of the same kind and size. Its errors are passed on with the path and the frame's number,
 // from 1 on. [Known] tells the files that can be read, [Writable] those that can be written.
 func (v *Info) Transform(ctx context.Context, output string, each func(i int, frame *photo.Photo) (*photo.Photo, error)) error {
-	temp, final, err := create(output)
+	f, err := atomicfile.Create(output)
 	if err != nil {
-		return fmt.Errorf("%s: cannot write: %w", output, err)
+		return err
 	}
-	defer os.Remove(temp) // which is no longer there where all went well
-	if err = v.transform(ctx, output, temp, each); err == nil {
-		err = v.commit(ctx, output, temp, final)
+	defer f.Discard()
+	if err = v.transform(ctx, output, f.Name(), each); err == nil {
+		if err = v.whole(ctx, output, f.Name()); err == nil {
+			err = f.Commit()
+		}
 	}
 	if err != nil && ctx.Err() != nil {
 		return ctx.Err()
@@ -169,36 +170,8 @@ func (v *Info) transform(ctx context.Context, output, temp string, each func(i i
 	return e.finish()
 }
 
-// create makes an empty file beside the output, with the permissions that the output has or will have, and
-// says what it is to be renamed to: what a link leads to.
-func create(output string) (temp, final string, err error) {
-	final = output
-	if target, err := filepath.EvalSymlinks(output); err == nil {
-		final = target
-	}
-	info, err := os.Stat(final)
-	switch {
-	case err == nil && !info.Mode().IsRegular():
-		return "", "", errors.New("a folder or device is there")
-	case err != nil && !errors.Is(err, fs.ErrNotExist):
-		return "", "", err
-	}
-	// Not os.CreateTemp: its files are private, while this one should follow the umask.
-	temp = filepath.Join(filepath.Dir(final), fmt.Sprintf(".%s.%08x.tmp", filepath.Base(final), rand.Uint32()))
-	f, createErr := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
-	if createErr != nil {
-		return "", "", createErr
-	}
-	defer f.Close()
-	if err == nil {
-		_ = f.Chmod(info.Mode().Perm()) // of a file of somebody else's, the permissions cannot be kept
-	}
-	return temp, final, nil
-}
-
-// commit makes sure that all frames are there, as a full disk need not be an error to ffmpeg, and on the disk,
-// and gives the file its name.
-func (v *Info) commit(ctx context.Context, output, temp, final string) error {
+// whole makes sure that all frames are there, as a full disk need not be an error to ffmpeg.
+func (v *Info) whole(ctx context.Context, output, temp string) error {
 	to, _ := v.container(output)
 	_, at := v.kept(to)
 	cmd, said, err := command(ctx, "ffprobe", "-v", "error", "-count_packets", "-select_streams", strconv.Itoa(at),
@@ -212,17 +185,6 @@ func (v *Info) commit(ctx context.Context, output, temp, final string) error {
 	}
 	if n := strings.TrimSpace(string(text)); n != strconv.Itoa(len(v.Times)) {
 		return fmt.Errorf("%s: %s of %d frames were written: is the disk full?", output, n, len(v.Times))
-	}
-	f, err := os.OpenFile(temp, os.O_RDWR, 0)
-	if err == nil {
-		err = f.Sync()
-		f.Close()
-	}
-	if err == nil {
-		err = os.Rename(temp, final)
-	}
-	if err != nil {
-		return fmt.Errorf("%s: cannot write: %w", output, err)
 	}
 	return nil
 }
