@@ -158,6 +158,7 @@ func TestSynthParses(t *testing.T) {
 	c.SetArgs([]string{
 		"-i", "x", "y", "-o", "z", "-r", "--crop", "0", "--per-photo", "7", "--detail", "1.5", "--strength", "5", "--sharp", "0.5", "--focal", "1:3", "--downscale", "2",
 		"--highlights", "1", "--defocus", "0:2", "--noise", "1:2.5", "--jpeg", "70:100", "--seed", "3", "-j", "2", "--json",
+		"--objects", "0:3", "--object-strength", "4:9", "--nearness", "1:2", "--tripod", "0.1", "--average", "5:9", "--duty", "0.5:1", "--curve", "0.25", "--shrink", "1.5",
 	})
 	require.NoError(t, c.Execute())
 	require.Equal(t, &synthOptions{
@@ -165,6 +166,8 @@ func TestSynthParses(t *testing.T) {
 		Pairs: synth.Options{
 			Seed: 3, Detail: 1.5, Strength: synth.Range{Min: 5, Max: 5}, Sharp: 0.5, Focal: synth.Range{Min: 1, Max: 3}, Downscale: synth.Range{Min: 2, Max: 2},
 			Highlights: synth.Range{Min: 1, Max: 1}, Defocus: synth.Range{Max: 2}, Noise: synth.Range{Min: 1, Max: 2.5}, JPEG: synth.Range{Min: 70, Max: 100},
+			Objects: synth.Range{Max: 3}, ObjectStrength: synth.Range{Min: 4, Max: 9}, Nearness: synth.Range{Min: 1, Max: 2}, Tripod: 0.1,
+			Average: synth.Range{Min: 5, Max: 9}, Duty: synth.Range{Min: 0.5, Max: 1}, Curve: 0.25, Shrink: synth.Range{Min: 1.5, Max: 1.5},
 		},
 	}, got)
 	for line, want := range map[string]string{
