@@ -12,7 +12,11 @@ SAMPLE = docs/model/sample
 DATA = datasets/small
 BLUR = --strength 1:8 --defocus 1:2.5 --highlights 1:1.5 --noise 0:0.5 --jpeg 95:100
 
-.PHONY: help build demo setup test race lint fuzz bench train-default clean
+# Where PyTorch is installed, for what compares with it.
+PYTORCH = bin/pytorch
+PYTHON  = $(PYTORCH)/bin/python
+
+.PHONY: help build demo setup test test-pytorch race lint fuzz bench bench-vs-pytorch fixtures fixtures-check train-default clean
 
 help:
 	@echo 'make demo    set up this machine, build, and restore a sample photo'
@@ -24,6 +28,10 @@ help:
 	@echo 'make lint    gofmt, go vet, staticcheck'
 	@echo 'make fuzz    fuzz the file readers, FUZZTIME=$(FUZZTIME) each'
 	@echo 'make bench   time every operator and whole networks'
+	@echo 'make test-pytorch      have PyTorch and Pillow read our files'
+	@echo 'make bench-vs-pytorch  time hidiff beside PyTorch (BENCH="--only forward" and more: conformance/pytorch/README.md)'
+	@echo 'make fixtures          make conformance/testdata anew, with PyTorch'
+	@echo 'make fixtures-check    compare conformance/testdata with what PyTorch computes'
 	@echo 'make train-default  train the model that is built in, from photos to hidiff/models (docs/MODEL.md)'
 	@echo 'make clean   remove what was built'
 
@@ -71,6 +79,24 @@ fuzz:
 
 bench:
 	go run ./cli/hidiff bench
+
+# The three tests that skip where there is no PyTorch or Pillow.
+test-pytorch:
+	conformance/pytorch/install $(PYTORCH)
+	PATH="$(CURDIR)/$(PYTORCH)/bin:$$PATH" REQUIRE_PYTORCH=1 \
+		go test -count 1 -run 'TestTorch|TestPillowReads' ./trainer ./hidiff/checkpoint ./hidiff/photo
+
+bench-vs-pytorch: build
+	conformance/pytorch/install $(PYTORCH)
+	$(PYTHON) conformance/pytorch/bench.py $(BENCH)
+
+fixtures:
+	conformance/pytorch/install $(PYTORCH)
+	$(PYTHON) conformance/pytorch/make_fixtures.py
+
+fixtures-check:
+	conformance/pytorch/install $(PYTORCH)
+	$(PYTHON) conformance/pytorch/make_fixtures.py --check
 
 # Every step but the evaluation, of some minutes, goes on where it was interrupted. Training took five hours on two CPU cores.
 train-default: build

@@ -1,9 +1,12 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
+	"strconv"
+	"strings"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -11,6 +14,7 @@ import (
 	"hidiff/conformance"
 	"hidiff/hidiff"
 	"hidiff/tensor"
+	"hidiff/trainer"
 	"hidiff/wgpu"
 )
 
@@ -20,6 +24,8 @@ type benchOptions struct {
 	Sizes  []string
 	Crops  []string
 	Runs   int
+	Only   string
+	JSON   bool
 }
 
 func newBenchCommand(a *app, run func(context.Context, *benchOptions) error) *cobra.Command {
@@ -28,96 +34,206 @@ func newBenchCommand(a *app, run func(context.Context, *benchOptions) error) *co
 		Use:   "bench",
 		Short: "Time operators, whole networks and training on a GPU",
 		Long: `Time every operator at the shapes it has in the released networks, then the whole networks
-with made-up weights, then iterations of training. GFLOP/s count what the network asks for; GB/s count each operand once.`,
+with made-up weights, then iterations of training. GFLOP/s count what the network asks for; GB/s count each operand once.
+
+--only times one workload alone, of those that hidiff is compared with PyTorch by:
+  forward         GoPro's networks restore a photo of 256x256
+  step            an iteration of GoPro's stage one, 1 crop of 64x64
+  stage-two-step  an iteration of GoPro's stage two, 1 crop of 64x64
+  small-step      an iteration of stage one of the model that is built in, 4 crops of 64x64`,
 		Args: arguments(cobra.NoArgs),
-		RunE: func(c *cobra.Command, _ []string) error { return run(c.Context(), o) },
+		RunE: func(c *cobra.Command, _ []string) error {
+			if o.Only != "" && (c.Flags().Changed("size") || c.Flags().Changed("crops")) {
+				return usagef("--only %s has a shape of its own: leave out --size and --crops", o.Only)
+			}
+			return run(c.Context(), o)
+		},
 	}
 	addGPUFlag(c, &o.GPU)
 	c.Flags().Var(&o.Memory, "memory", "GPU memory to use at most, such as 1.5GiB")
 	c.Flags().StringSliceVar(&o.Sizes, "size", []string{"256x256"}, "photo sizes for the networks, WIDTHxHEIGHT")
 	c.Flags().StringSliceVar(&o.Crops, "crops", []string{"1x64"}, "batches to train on, COUNTxPIXELS")
 	c.Flags().IntVar(&o.Runs, "runs", 3, "runs of a network; the median counts")
+	c.Flags().StringVar(&o.Only, "only", "", "time this workload alone")
+	c.Flags().BoolVar(&o.JSON, "json", false, "print one JSON object a line")
 	return c
 }
 
-func (a *app) bench(ctx context.Context, o *benchOptions) error {
-	sizes := make([][2]int, len(o.Sizes))
-	for i, s := range o.Sizes {
-		if _, err := fmt.Sscanf(s, "%dx%d", &sizes[i][0], &sizes[i][1]); err != nil || min(sizes[i][0], sizes[i][1]) < 1 {
-			return usagef("--size %s is no size: write WIDTHxHEIGHT, such as 1280x720", s)
+// workload is networks at work: they restore a photo, or are trained.
+type workload struct {
+	Name   string        `json:"workload"`
+	Config hidiff.Config `json:"config"`
+	Stage  int           `json:"stage"` // of training; 0 where a photo is restored
+	Count  int           `json:"count"` // crops in a batch
+	Width  int           `json:"width"`
+	Height int           `json:"height"`
+}
+
+// workloads are all that the options ask for; photos come first.
+func (o *benchOptions) workloads() ([]workload, error) {
+	if o.Only != "" {
+		return o.only()
+	}
+	released := []workload{{Name: "GoPro", Config: hidiff.GoPro()}, {Name: "RealBlur", Config: hidiff.RealBlur()}}
+	var all []workload
+	for _, s := range o.Sizes {
+		var width, height int
+		if _, err := fmt.Sscanf(s, "%dx%d", &width, &height); err != nil || min(width, height) < 1 {
+			return nil, usagef("--size %s is no size: write WIDTHxHEIGHT, such as 1280x720", s)
+		}
+		for _, w := range released {
+			w.Count, w.Width, w.Height = 1, width, height
+			all = append(all, w)
 		}
 	}
-	crops := make([][2]int, len(o.Crops))
-	for i, s := range o.Crops {
-		if _, err := fmt.Sscanf(s, "%dx%d", &crops[i][0], &crops[i][1]); err != nil || crops[i][0] < 1 || crops[i][1] < 8 || crops[i][1]%8 != 0 {
-			return usagef("--crops %s is no batch: write COUNTxPIXELS with a multiple of 8, such as 16x128", s)
+	for _, s := range o.Crops {
+		var count, size int
+		if _, err := fmt.Sscanf(s, "%dx%d", &count, &size); err != nil || count < 1 || size < 8 || size%8 != 0 {
+			return nil, usagef("--crops %s is no batch: write COUNTxPIXELS with a multiple of 8, such as 16x128", s)
 		}
+		for _, w := range released {
+			for w.Stage = 1; w.Stage <= 2; w.Stage++ {
+				w.Count, w.Width, w.Height = count, size, size
+				all = append(all, w)
+			}
+		}
+	}
+	return all, nil
+}
+
+// only is the workload of that name.
+func (o *benchOptions) only() ([]workload, error) {
+	preset, err := trainer.Load("Small_S1", nil)
+	if err != nil {
+		return nil, err
+	}
+	_, small, err := trainingConfig(preset)
+	if err != nil {
+		return nil, err
+	}
+	named := []workload{
+		{"forward", hidiff.GoPro(), 0, 1, 256, 256},
+		{"step", hidiff.GoPro(), 1, 1, 64, 64},
+		{"stage-two-step", hidiff.GoPro(), 2, 1, 64, 64},
+		{"small-step", small, 1, 4, 64, 64},
+	}
+	var names []string
+	for _, w := range named {
+		if w.Name == o.Only {
+			return []workload{w}, nil
+		}
+		names = append(names, w.Name)
+	}
+	return nil, usagef("--only %s is no workload: there are %s", o.Only, strings.Join(names, ", "))
+}
+
+func (a *app) bench(ctx context.Context, o *benchOptions) error {
+	works, err := o.workloads()
+	if err != nil {
+		return err
 	}
 	if o.Runs < 1 {
 		return usagef("--runs %d is too few", o.Runs)
 	}
+	r := &benchReport{w: a.stdout, json: o.JSON}
+	if o.Only == "" {
+		if err := a.benchOperators(ctx, o, r); err != nil {
+			return err
+		}
+	}
+	for _, w := range works {
+		line, err := a.benchWorkload(ctx, o, w)
+		if err != nil {
+			return err
+		}
+		heading := "network"
+		if w.Stage > 0 {
+			heading = "training"
+		}
+		if err := r.add(heading, line); err != nil {
+			return err
+		}
+	}
+	return r.flush()
+}
+
+func (a *app) benchOperators(ctx context.Context, o *benchOptions, r *benchReport) error {
 	d, err := tensor.Open(wgpu.Options{GPU: o.GPU, Logger: a.logger()})
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(a.stdout, "%v\n\n", d.Adapter())
-	table := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(table, "operator\tshape\tms\tGFLOP/s\tGB/s\tdispatches\t")
-	row := func(t conformance.Timing) {
-		fmt.Fprintf(table, "%s\t%s\t%.3f\t%.1f\t%.2f\t%.0f\t\n", t.Name, t.Shape, t.Seconds*1e3, t.Flops/t.Seconds/1e9, t.Bytes/t.Seconds/1e9, t.Dispatches)
+	defer d.Close()
+	if !r.json {
+		fmt.Fprintf(a.stdout, "%v\n\n", d.Adapter())
 	}
-	err = conformance.BenchOperators(ctx, d, row)
-	d.Close()
-	if flush := table.Flush(); err == nil {
-		err = flush
-	}
-	if err != nil {
-		return err
-	}
-	fmt.Fprintln(a.stdout)
-	fmt.Fprintln(table, "network\tphoto\tms\tGFLOP/s\tdispatches\tbands\tGPU memory\t")
-	for _, size := range sizes {
-		for _, n := range benchNetworks {
-			t, plan, err := conformance.BenchNetwork(ctx, hidiff.Options{GPU: o.GPU, Memory: int64(o.Memory), Logger: a.logger()}, n.name, n.config, size[0], size[1], o.Runs)
-			if err != nil {
-				return err
-			}
-			fmt.Fprintf(table, "%s\t%s\t%.0f\t%.1f\t%.0f\t%d\t%s\t\n", t.Name, t.Shape, t.Seconds*1e3, t.Flops/t.Seconds/1e9, t.Dispatches, plan.Bands, wgpu.FormatBytes(plan.Peak))
-		}
-	}
-	if err := table.Flush(); err != nil {
-		return err
-	}
-	fmt.Fprintln(a.stdout)
-	fmt.Fprintln(table, "training\tbatch\tms\tGFLOP/s\tdispatches\tGPU memory\t")
-	for _, crop := range crops {
-		for _, n := range benchNetworks {
-			for stage := 1; stage <= 2; stage++ {
-				if err := a.benchTraining(ctx, o, table, n.name, n.config, stage, crop); err != nil {
-					return err
-				}
-			}
-		}
-	}
-	return table.Flush()
+	var failed error
+	err = conformance.BenchOperators(ctx, d, func(t conformance.Timing) { failed = cmp.Or(failed, r.add("operator", benchLine{Timing: t})) })
+	return cmp.Or(err, failed)
 }
 
-// benchNetworks are the released configurations.
-var benchNetworks = []struct {
-	name   string
-	config hidiff.Config
-}{{"GoPro", hidiff.GoPro()}, {"RealBlur", hidiff.RealBlur()}}
-
-func (a *app) benchTraining(ctx context.Context, o *benchOptions, table io.Writer, name string, c hidiff.Config, stage int, crop [2]int) error {
+func (a *app) benchWorkload(ctx context.Context, o *benchOptions, w workload) (benchLine, error) {
+	line := benchLine{workload: &w}
+	if w.Stage == 0 {
+		options := hidiff.Options{GPU: o.GPU, Memory: int64(o.Memory), Logger: a.logger()}
+		t, plan, err := conformance.BenchNetwork(ctx, options, w.Name, w.Config, w.Width, w.Height, o.Runs)
+		line.Timing, line.Bands, line.Peak = t, plan.Bands, plan.Peak
+		return line, err
+	}
 	d, err := tensor.Open(wgpu.Options{GPU: o.GPU, Memory: int64(o.Memory), Logger: a.logger()})
 	if err != nil {
-		return err
+		return line, err
 	}
 	defer d.Close()
-	t, peak, err := conformance.BenchTraining(ctx, d, name, c, stage, crop[0], crop[1], o.Runs)
-	if err != nil {
-		return err
+	line.Timing, line.Peak, err = conformance.BenchTraining(ctx, d, w.Name, w.Config, w.Stage, w.Count, w.Width, o.Runs)
+	return line, err
+}
+
+// benchLine is what one measurement came to.
+type benchLine struct {
+	conformance.Timing
+	*workload       // none of an operator
+	Bands     int   `json:"bands,omitempty"`
+	Peak      int64 `json:"peak,omitempty"` // bytes of GPU memory
+}
+
+// benchReport prints lines as tables, or as JSON.
+type benchReport struct {
+	w       io.Writer
+	json    bool
+	heading string
+	table   *tabwriter.Writer
+}
+
+func (r *benchReport) add(heading string, l benchLine) error {
+	if r.json {
+		return printJSON(r.w, l)
 	}
-	_, err = fmt.Fprintf(table, "%s\t%s\t%.0f\t%.1f\t%.0f\t%s\t\n", t.Name, t.Shape, t.Seconds*1e3, t.Flops/t.Seconds/1e9, t.Dispatches, wgpu.FormatBytes(peak))
+	if heading != r.heading {
+		if err := r.flush(); err != nil {
+			return err
+		}
+		if r.table != nil {
+			fmt.Fprintln(r.w)
+		}
+		r.heading, r.table = heading, tabwriter.NewWriter(r.w, 0, 0, 2, ' ', tabwriter.AlignRight)
+		fmt.Fprintf(r.table, "%s\tshape\tms\tGFLOP/s\tGB/s\tdispatches\tbands\tGPU memory\t\n", heading)
+	}
+	t := l.Timing
+	bands, peak := "", ""
+	if l.Bands > 0 {
+		bands = strconv.Itoa(l.Bands)
+	}
+	if l.Peak > 0 {
+		peak = wgpu.FormatBytes(l.Peak)
+	}
+	_, err := fmt.Fprintf(r.table, "%s\t%s\t%.3f\t%.1f\t%.2f\t%.0f\t%s\t%s\t\n",
+		t.Name, t.Shape, t.Seconds*1e3, t.Flops/t.Seconds/1e9, t.Bytes/t.Seconds/1e9, t.Dispatches, bands, peak)
 	return err
+}
+
+func (r *benchReport) flush() error {
+	if r.table == nil {
+		return nil
+	}
+	return r.table.Flush()
 }

@@ -16,12 +16,12 @@ import (
 
 // Timing is how fast something ran on the device.
 type Timing struct {
-	Name       string
-	Shape      string
-	Seconds    float64 // per call
-	Flops      float64 // floating-point operations per call
-	Bytes      float64 // bytes read and written per call, each operand once
-	Dispatches float64 // per call
+	Name       string  `json:"name"`
+	Shape      string  `json:"shape"`
+	Seconds    float64 `json:"seconds"`    // per call
+	Flops      float64 `json:"flops"`      // floating-point operations per call
+	Bytes      float64 `json:"bytes"`      // bytes read and written per call, each operand once
+	Dispatches float64 `json:"dispatches"` // per call
 }
 
 // BenchOperators times HI-Diff's operators at the shapes they have in the

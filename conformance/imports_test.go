@@ -52,7 +52,8 @@ var rooms = map[string][]string{
 		"conformance", "hidiff", "hidiff/checkpoint", "hidiff/eval", "hidiff/metrics", "hidiff/models", "hidiff/photo", "hidiff/prepare", "hidiff/synth", "hidiff/video",
 		"internal/atomicfile", "internal/folder", "internal/lock", "tensor", "trainer", "wgpu",
 	},
-	"cli/hidiff": {"cli"},
+	"cli/hidiff":      {"cli"},
+	"internal/python": nil,
 }
 
 // forbidden lists what breaks the arrows among imports, given by package path.

@@ -6,14 +6,14 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"hidiff/internal/python"
 )
 
 // TestTorchGoesOn lets PyTorch load what we wrote of BasicSR's training, as BasicSR does, and take two
 // more steps from there and from the original: they must be equal to the bit.
 func TestTorchGoesOn(t *testing.T) {
-	if exec.Command("python3", "-c", "import torch").Run() != nil {
-		t.Skip("SKIPPED: no python3 with torch: nobody but us has read our checkpoints")
-	}
+	program := python.With(t, "torch")
 	c, err := LoadCheckpoint(filepath.Join(resumeFixture, "3.state"), tinyParams(t, "net_g", "net_le"))
 	require.NoError(t, err)
 	c.Extra = &ExtraState{Seed: 1 << 63, Sample: 48, Best: BestResults{"Val": {"psnr": {28, 3}}}}
@@ -77,7 +77,7 @@ optimizer.step(); scheduler.step()
 assert scheduler.last_epoch == 40 and scheduler.base_lrs == [2e-4]
 print('torch', torch.__version__, 'agrees on', len(b), 'parameters')
 `
-	out, err := exec.Command("python3", "-c", script, e.models, ours, resumeFixture, cosine).CombinedOutput()
+	out, err := exec.Command(program, "-c", script, e.models, ours, resumeFixture, cosine).CombinedOutput()
 	require.NoError(t, err, "%s", out)
 	t.Logf("%s", out)
 }

@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"hidiff/internal/python"
 )
 
 // Files made and decoded by other programs. The largest difference allowed covers rounding in the
@@ -45,10 +47,7 @@ func TestAgainstPillow(t *testing.T) {
 
 // What we write, read by another program, where there is one.
 func TestPillowReadsOurs(t *testing.T) {
-	python, err := exec.LookPath("python3")
-	if err != nil || exec.Command(python, "-c", "import PIL").Run() != nil {
-		t.Skip("python3 with Pillow is not installed")
-	}
+	program := python.With(t, "PIL")
 	dir := t.TempDir()
 	for _, f := range []Format{PNG, TIFF, WebP, BMP} {
 		for _, p := range []*Photo{noise(70, 41, 3, 255, f.KeepsAlpha()), noise(33, 70, 1, 255, false)} {
@@ -56,7 +55,7 @@ func TestPillowReadsOurs(t *testing.T) {
 			p.Meta.XMP = []byte("<x/>")
 			require.NoError(t, Save(path, p, EncodeOptions{Format: f}))
 			theirs := filepath.Join(dir, "theirs.png")
-			out, err := exec.Command(python, "-c", "import sys; from PIL import Image; Image.open(sys.argv[1]).save(sys.argv[2])", path, theirs).CombinedOutput()
+			out, err := exec.Command(program, "-c", "import sys; from PIL import Image; Image.open(sys.argv[1]).save(sys.argv[2])", path, theirs).CombinedOutput()
 			require.NoError(t, err, string(out))
 			got, err := Open(theirs)
 			require.NoError(t, err)
