@@ -1,7 +1,7 @@
 """Makes ../testdata anew from what is in it: inputs, given weights and metadata stay, all else is computed in float64.
 
-    make_fixtures.py                 writes to ../testdata
-    make_fixtures.py --check         writes nothing, and compares with ../testdata
+    make_fixtures.py                 replaces the files in ../testdata that differ by more than rounding
+    make_fixtures.py --check         only names them, and fails if there are any
     make_fixtures.py --add NAME OP x=3x50 w=7x5x3x3 [ATTR=NUMBER ...]
                                      adds ops/NAME.safetensors, of an operator in hidiff_torch/ops.py
 
@@ -12,7 +12,7 @@ end_to_end/ begins with. They are inputs.
 import argparse
 import json
 import math
-import os
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -284,6 +284,10 @@ def difference(made, stored, at=''):
     return 0
 
 
+# Options of AdamW that PyTorch 1.13 had not yet.
+NEWER = {'fused', 'differentiable', 'decoupled_weight_decay'}
+
+
 def chaotic(metadata):
     """A training fixture of which only the first iteration can be repeated."""
     if 'net_d' not in metadata.get('trained', ''):
@@ -304,30 +308,32 @@ def content(path):
     if path.suffix == '.png':
         return torch.from_numpy(np.array(Image.open(path)))
     saved = torch.load(path, weights_only=True)
-    for optimizer in saved.get('optimizers', []):
-        for group in optimizer['param_groups']:
-            for option in ('foreach', 'fused', 'differentiable', 'decoupled_weight_decay'):
-                group.pop(option, None)  # PyTorch's versions differ in them
+    for optimizer in saved.get('optimizers', []):  # PyTorch's versions differ in how they write these
+        optimizer['param_groups'] = [{key: group[key] for key in sorted(group) if key not in NEWER} for group in optimizer['param_groups']]
     return saved
 
 
-def check():
-    worst, failures, files = 0, 0, 0
+def make(replace):
+    """Makes all fixtures, and names those that differ from the stored ones; or replaces these. It returns their number."""
+    files = differ = worst = 0
     with tempfile.TemporaryDirectory() as folder:
         for name in make_all(Path(folder)):
+            made, stored = Path(folder) / name, TESTDATA / name
             files += 1
             try:
-                apart = difference(content(Path(folder) / name), content(TESTDATA / name))
-            except ValueError as error:
-                print(f'{name}: {error}')
-                failures += 1
-                continue
-            worst = max(worst, apart)
-            if apart > TOLERANCE:
+                apart = difference(content(made), content(stored))
+                worst = max(worst, apart)
+                if apart <= TOLERANCE:
+                    continue
                 print(f'{name}: {apart:.1e} apart')
-                failures += 1
-    print(f'{files} files made and compared: {failures} differ by more than rounding; of all, by {worst:.1e} at most')
-    return failures == 0
+            except (ValueError, OSError) as error:
+                print(f'{name}: {error}')
+            differ += 1
+            if replace:
+                stored.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(made, stored)
+    print(f'{files} files made, {differ} {"replaced" if replace else "differ"}; values are {worst:.1e} apart at most')
+    return differ
 
 
 def add(name, op, arguments):
@@ -358,10 +364,8 @@ def main():
     torch.set_default_dtype(torch.float64)
     if o.add:
         add(o.add[0], o.add[1], o.add[2:])
-    elif o.check:
-        sys.exit(not check())
     else:
-        print(f'{sum(1 for _ in make_all(TESTDATA))} files made in {os.path.relpath(TESTDATA)}')
+        sys.exit(make(replace=not o.check) > 0 and o.check)
 
 
 if __name__ == '__main__':
