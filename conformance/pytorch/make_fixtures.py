@@ -363,6 +363,8 @@ def main():
     o = parser.parse_args()
     torch.set_default_dtype(torch.float64)
     if o.add:
+        if len(o.add) < 3 or o.add[1] not in ops.OPS:
+            parser.error(f'--add takes a name, an operator and its inputs; there are {", ".join(ops.OPS)}')
         add(o.add[0], o.add[1], o.add[2:])
     else:
         sys.exit(make(replace=not o.check) > 0 and o.check)
