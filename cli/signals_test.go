@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -14,6 +15,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 )
+
+// Where the tests are run by nohup, programs that they start would inherit that SIGHUP is ignored.
+func init() { signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP) }
 
 // running is a process of the program.
 type running struct {
@@ -42,6 +46,8 @@ func (r *running) hangUp(t *testing.T) int {
 		require.NoError(t, r.Process.Signal(syscall.SIGHUP))
 		time.Sleep(2 * time.Millisecond)
 	}
+	late := time.AfterFunc(2*time.Minute, func() { _ = r.Process.Kill() })
+	defer late.Stop()
 	_ = r.Wait()
 	return r.ProcessState.ExitCode()
 }
