@@ -6,7 +6,6 @@ import (
 	"bytes"
 	"os"
 	"os/exec"
-	"os/signal"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -15,9 +14,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 )
-
-// Where the tests are run by nohup, programs that they start would inherit that SIGHUP is ignored.
-func init() { signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP) }
 
 // running is a process of the program.
 type running struct {

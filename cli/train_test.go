@@ -8,11 +8,13 @@ import (
 	"maps"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"regexp"
 	"runtime"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -132,6 +134,8 @@ func TestMain(m *testing.M) {
 	if os.Getenv("HIDIFF_TEST_AS_PROGRAM") != "" {
 		os.Exit(Execute(Signals(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 	}
+	// Where the tests themselves are run by nohup, programs that they start would inherit that SIGHUP is ignored.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP)
 	os.Exit(m.Run())
 }
 
