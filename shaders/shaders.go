@@ -110,7 +110,13 @@ func Source(name string, constants Constants) (string, error) {
 			return "", fmt.Errorf("shader %s has no constant %q", name, c)
 		}
 	}
-	return code, failure
+	if failure != nil {
+		return "", failure
+	}
+	if code, failure = unroll(code); failure != nil {
+		return "", fmt.Errorf("shader %s: %w", name, failure)
+	}
+	return code, nil
 }
 
 func literal(kind string, value any) (string, error) {
