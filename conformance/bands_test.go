@@ -143,7 +143,7 @@ func TestNetworkInBands(t *testing.T) {
 // Whatever kernel is chosen for matrix products, results are right.
 func TestLinearVariants(t *testing.T) {
 	d := openDevice(t)
-	for _, variant := range []string{"tiled", "direct", "windowed", "few"} {
+	for _, variant := range []string{"rows", "tiled", "direct", "windowed", "few"} {
 		d := d.With(tensor.Execution{Variant: variant})
 		for _, name := range []string{"conv1x1", "linear", "feedforward", "mdta"} {
 			t.Run(fmt.Sprint(variant, " ", name), func(t *testing.T) {

@@ -3,8 +3,7 @@
 //   x [images, rows, K]   w [N, K] packed in panels   y [images, rows, N]
 //   y = post(act(norm(x) w' + bias) + residual)
 //
-// Panels: 16 outputs side by side, K after K: panel[N/16][K][16], zero-padded,
-// so that any tile of outputs is one contiguous read (see pack.wgsl).
+// Panels: 16 outputs side by side, K after K, zero-padded (see panels.wgsl).
 //
 // LayerNorm costs no pass of its own: pack.wgsl folds its weight and bias into
 // w and bias, and the rows' mean and variance are gathered while multiplying:
@@ -18,11 +17,14 @@
 // reads weights through 64 KiB uniform windows (fast on software Vulkan, where
 // a uniform load is a broadcast and a storage load a gather), tiled stages
 // both sides in workgroup memory (hardware GPUs). They lay rows over
-// invocations; few lays k over them, for tokens.
+// invocations; few lays k over them, for tokens. Software Vulkan with eight
+// lanes has linear_rows.wgsl, and few for tokens.
 
 // import: activation
 // import: layout
 // import: norm
+// import: panels
+// import: residual
 
 struct Params {
     rows: u32,      // per image
@@ -52,13 +54,7 @@ struct Params {
 }
 
 const NORM: Norm = NO_NORM;
-
-alias ResidualKind = u32;
-const RESIDUAL_NONE: ResidualKind = 0;
-const RESIDUAL_ADDED: ResidualKind = 1;     // from residual
-const RESIDUAL_IN_PLACE: ResidualKind = 2;  // y += ...
-const REVERSE_NOISE: ResidualKind = 3;      // a reverse diffusion step of the sample in residual,
-const REVERSE_START: ResidualKind = 4;      // from predicted noise or from x0 itself
+const DEPTH: u32 = 0;       // of few's weights, see panels.wgsl; the others have 0
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x: array<vec4f>;
@@ -99,16 +95,7 @@ fn finish(acc: vec4f, s: Stats, column: u32, e: u32) -> vec4f {
 
 fn add_residual(v: vec4f, row: u32, column: u32) -> vec4f {
     if (params.add == RESIDUAL_NONE || params.add == RESIDUAL_IN_PLACE) { return v; }
-    let r = residual[params.r0 + row * params.rs + column];
-    if (params.add == RESIDUAL_ADDED) { return v + r; }
-    // The denoiser has predicted noise or x0 itself for the sample r;
-    // the next sample is the posterior mean. Source: HI-Diff's DDPM.p_sample.
-    var x0 = v;
-    if (params.add == REVERSE_NOISE) {
-        x0 = params.recip * r - params.recipm1 * v;
-        x0 = keep_nan(clamp(x0, vec4f(-1.0), vec4f(1.0)), x0);
-    }
-    return params.coef1 * x0 + params.coef2 * r;
+    return residual_with(params.add, v, residual[params.r0 + row * params.rs + column], vec4f(params.recip, params.recipm1, params.coef1, params.coef2));
 }
 
 // store finishes four outputs, for the entry points whose output is y.
@@ -285,7 +272,7 @@ fn windowed(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index
 
 // --- tiled: 128 rows x 64 outputs per workgroup, 8 x 8 per invocation -------
 
-const DEPTH: u32 = 4;                             // vec4 of k per stage
+const STAGE: u32 = 4;                             // vec4 of k per stage
 var<workgroup> left: array<f32, 2048>;            // [16 k][128 rows]
 var<workgroup> right: array<vec4f, 256>;          // [16 k][16 vec4 of outputs]
 var<workgroup> row_stats: array<vec3f, 128>;      // pivot, sum, squares; of few [4 rows][32 invocations]
@@ -301,8 +288,8 @@ fn tiled(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) l
     var acc: array<vec4f, 16>;
     for (var i = 0u; i < 16u; i++) { acc[i] = vec4f(); }
     let panel = group.y * 4u;
-    for (var k0 = 0u; k0 < params.k4; k0 += DEPTH) {
-        for (var i = 0u; i < DEPTH; i++) {
+    for (var k0 = 0u; k0 < params.k4; k0 += STAGE) {
+        for (var i = 0u; i < STAGE; i++) {
             var v = vec4f();
             if (k0 + i < params.k4) {
                 v = x[mine + k0 + i];
@@ -373,11 +360,12 @@ fn few(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lan
     var t: Tile;
     start(&t, first, group.z);
     let panel = min(panels + lane / SHARES, (params.n4 - 1u) / 4u);  // past the last, it once more
-    let w0 = params.w0 + group.z * params.ws + panel * params.k4 * 16u;
+    let w0 = params.w0 + group.z * params.ws;
+    let apart = max(DEPTH, 1u);
     let end = depth();
     for (var k = lane % SHARES; k < end; k += SHARES) {
-        let i = w0 + 4u * k;
-        advance(&t, k, mat4x4f(w[i], w[i + 1u], w[i + 2u], w[i + 3u]));
+        let i = w0 + packed4(panel * 4u, k, params.k4 * 4u, (params.n4 + 3u) / 4u, DEPTH);
+        advance(&t, k, mat4x4f(w[i], w[i + apart], w[i + 2u * apart], w[i + 3u * apart]));
     }
     share(lane, t.a0, t.s0);
     share(32u + lane, t.a1, t.s1);

@@ -17,6 +17,7 @@
 //   apply_back     dq = dG k + alpha q,  dk = dGᵀ q + beta k,  dv = Mᵀ dy
 
 // import: layout
+// import: panels
 
 struct Params {
     heads: u32,
@@ -39,6 +40,7 @@ struct Params {
 
 const BIAS: bool = false;    // attend: there is an out_bias
 const VALUES: bool = false;  // apply_back: dv from dy, else dq and dk from q and k
+const DEPTH: u32 = 0;        // of M's weights, see panels.wgsl
 
 @group(0) @binding(0) var<uniform> params: Params;
 
@@ -242,11 +244,11 @@ fn outputs(o: u32, head: u32, i: u32) -> vec4f {
     return vec4f(project_out[at.x], project_out[at.y], project_out[at.z], project_out[at.w]);
 }
 
-// packed returns where a panel of M has column 4j of a head: its 16 rows, then
-// those of the next column.
-fn packed(image: u32, panel: u32, head: u32, j: u32) -> u32 {
-    let each = (params.heads * params.c + 15u) / 16u;  // panels of an image
-    return (((image * each + panel) * params.heads + head) * params.c4 + j) * 16u;
+// folded4 returns where outputs 4 o4 to 4 o4 + 3 of M have channel k of a head.
+fn folded4(image: u32, o4: u32, head: u32, k: u32) -> u32 {
+    let n = (params.heads * params.c + 15u) / 16u;  // panels of an image
+    let all = params.heads * params.c4 * 4u;
+    return image * n * 4u * packed_inputs(all, DEPTH) + packed4(o4, head * params.c4 * 4u + k, all, n, DEPTH);
 }
 
 @compute @workgroup_size(256)
@@ -277,10 +279,9 @@ fn attend(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) 
         let a = attn_out[map + i * c4 + j];
         for (var g = 0u; g < 4u; g++) { m[g] += rows4(a, outputs(first + 4u * g, head, i)); }
     }
-    let to = packed(image, panel, head, j);
     for (var g = 0u; g < 4u; g++) {
         let real = used(4u * panel + g, dim);
-        for (var i = 0u; i < 4u; i++) { panels[to + 4u * i + g] = select(vec4f(), m[g][i], real); }
+        for (var i = 0u; i < 4u; i++) { panels[folded4(image, 4u * panel + g, head, 4u * j + i)] = select(vec4f(), m[g][i], real); }
     }
     if (head > 0u || j > 0u) { return; }
     let n = padded(dim);
@@ -335,8 +336,8 @@ fn products_back(@builtin(global_invocation_id) id: vec3u) {
     if (row4 < c4) {
         m = attn_back(4u * row4, image, head, j);
     } else {
-        let at = packed(image, (row4 - c4) / 4u, head, j) + (row4 - c4) % 4u;
-        m = transpose(mat4x4f(folded[at], folded[at + 4u], folded[at + 8u], folded[at + 12u]));
+        for (var i = 0u; i < 4u; i++) { m[i] = folded[folded4(image, row4 - c4, head, 4u * j + i)]; }
+        m = transpose(m);
     }
     let to = id.y * map_size() + 4u * (c4 + row4) * c4 + j;
     for (var r = 0u; r < 4u; r++) { maps_out[to + r * c4] = m[r]; }

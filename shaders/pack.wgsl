@@ -1,6 +1,6 @@
 // pack: parameters as PyTorch stores them into the panels linear.wgsl reads.
 //   w [O, I]   bias [O]   gamma, beta [I]   scale, shift [images, I]
-//   panels [images, N/16, K, 16]   epilogue [images, 2, N]
+//   panels [images, ...] as in panels.wgsl   epilogue [images, 2, N]
 //   w'[o,i] = w[o,i] g[i]        with g = gamma * scale
 //   epilogue: bias[o] + sum_i w[o,i] h[i]   with h = beta * scale + shift,
 //             then sum_i w'[o,i]
@@ -10,6 +10,8 @@
 // multiple of 4 (DESIGN: attention heads, halves of a gate); w and bias are
 // not padded. Transposed, w belongs to the map that this one is the transpose
 // of: it is read as [I, O], and a convolution's taps turned round.
+
+// import: panels
 
 struct Params {
     outputs: u32,     // O
@@ -36,6 +38,7 @@ const BETA: bool = false;
 const MODULATED: bool = false;  // scale and shift
 const BIASED: bool = false;
 const TRANSPOSED: bool = false;
+const DEPTH: u32 = 0;
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> w: array<f32>;
@@ -68,14 +71,15 @@ fn pack(@builtin(global_invocation_id) id: vec3u) {
     }
     var sum = 0.0;
     var constant = 0.0;
-    let all = (params.n_all + 15u) / 16u * 16u;
-    let to = (image * all + params.first + stored / 16u * 16u) * params.k + stored % 16u;
+    let all = (params.n_all + 15u) / 16u;
+    let to = (params.first + stored) / 4u;
+    let base = image * all * 4u * packed_inputs(params.k, DEPTH);
     let width_in = params.k / params.taps;
-    for (var k = 0u; k < params.k; k++) {
+    for (var k = 0u; k < packed_inputs(params.k, DEPTH); k++) {
         let tap = k / width_in;
         let i = logical(k % width_in, params.in_part, params.in_pad, params.inputs);
         var v = 0.0;
-        if (o < params.outputs && i < params.inputs) {
+        if (o < params.outputs && i < params.inputs && k < params.k) {
             if (TRANSPOSED) { v = w[i * params.row + (params.in0 + o) * params.taps + params.taps - 1u - tap]; }
             else { v = w[o * params.row + (params.in0 + i) * params.taps + tap]; }
             var g = 1.0;
@@ -91,7 +95,7 @@ fn pack(@builtin(global_invocation_id) id: vec3u) {
             v *= g;
         }
         sum += v;
-        panels[to + k * 16u] = v;
+        panels[(base + packed4(to, k, params.k, all, DEPTH)) * 4u + stored % 4u] = v;
     }
     if (BIASED && o < params.outputs) { constant += bias[o]; }
     let at = params.first + stored;

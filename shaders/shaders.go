@@ -83,11 +83,16 @@ func Source(name string, constants Constants) (string, error) {
 		return "", fmt.Errorf("no shader %q, there are %s", name, strings.Join(Names(), ", "))
 	}
 	code := string(raw)
-	for _, m := range importLine.FindAllStringSubmatch(code, -1) {
+	imported := map[string]bool{}
+	for m := importLine.FindStringSubmatch(code); m != nil; m = importLine.FindStringSubmatch(code) {
 		part, err := files.ReadFile(m[1] + ".wgsl")
 		if err != nil {
 			return "", fmt.Errorf("shader %s imports %q, which does not exist", name, m[1])
 		}
+		if imported[m[1]] { // by another import
+			part = nil
+		}
+		imported[m[1]] = true
 		code = strings.Replace(code, m[0], string(part), 1)
 	}
 	used := map[string]bool{}

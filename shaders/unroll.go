@@ -155,7 +155,7 @@ func (u unroller) scalars(code string) (string, error) {
 
 // rename puts variables in the place of an array's elements.
 func (u unroller) rename(code, name string, sizes []int) (string, error) {
-	use := regexp.MustCompile(`\b` + name + `\b`)
+	use := regexp.MustCompile(`(?:^|[^.\w])` + name + `\b`) // v.x is no use of an array x
 	var out strings.Builder
 	for {
 		m := use.FindStringIndex(code)

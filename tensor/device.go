@@ -31,8 +31,8 @@ type Execution struct {
 	Before func()
 
 	// Variant forces an entry point of linear.wgsl, "tiled", "direct",
-	// "windowed" or "few", where it can serve; empty chooses by adapter and
-	// rows.
+	// "windowed" or "few", or "rows" of linear_rows.wgsl, where it can serve,
+	// for maps packed from then on; empty chooses by adapter and rows.
 	Variant string
 }
 

@@ -214,7 +214,7 @@ func oneDispatch(tb testing.TB) func() {
 	bound, n := views(x.whole(), x.whole(), x.whole(), x.whole(), y.whole()), 0
 	dispatch := func() {
 		n++
-		linearShader.run(d, "tiled", linearConstants{Norm(n % 2)}, linearParams{
+		linearShader.run(d, "tiled", linearConstants{Norm: Norm(n % 2)}, linearParams{
 			Rows: 64 + n, K4: 12, N4: 12, K: 48, Xs: 12, Rs: 12, Ys: 12, PerWindow: 1, Act: actGELU, Add: residualAdded, Eps: LayerNormEps,
 		}, call{views: bound, groups: [3]int{1, 1, 1}, work: 1000})
 	}

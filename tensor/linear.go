@@ -15,7 +15,10 @@ type linearParams struct {
 	Slope, Eps, Recip, Recipm1, Coef1, Coef2                           float32
 }
 
-type linearConstants struct{ Norm Norm }
+type linearConstants struct {
+	Norm  Norm
+	Depth int
+}
 
 type residualKind uint32
 
@@ -217,6 +220,10 @@ func (l *Linear) multiply(x, y *Tensor, f Fused, image int) {
 	}
 	panels := l.panelCount()
 	variant := d.linearVariant(l, x, images)
+	if variant == "rows" {
+		l.multiplyRows(x, y, f, residual, step, image, images, rows)
+		return
+	}
 	perWindow := l.perWindow()
 	weights := []wgpu.View{{Buffer: l.panels.buffer, Size: int64(l.images) * l.weightBytes()}}
 	groups := [3]int{ceilDiv(rows, 256), panels, images}
@@ -233,9 +240,9 @@ func (l *Linear) multiply(x, y *Tensor, f Fused, image int) {
 	case "tiled":
 		groups = [3]int{ceilDiv(rows, 128), ceilDiv(panels, 4), images}
 	}
-	linearShader.run(d, variant, linearConstants{l.norm}, linearParams{
+	linearShader.run(d, variant, linearConstants{l.norm, l.depth}, linearParams{
 		Rows: rows, K4: l.k / 4, N4: l.n / 4, K: l.in, X0: x0, Xs: x.width() / 4, R0: r0, Rs: rs, Y0: y0, Ys: y.width() / 4,
-		W0: image * panels * l.k * 4, Ws: stride * panels * l.k * 4, E0: image * l.n / 2, Es: stride * l.n / 2, PerWindow: perWindow,
+		W0: image * int(l.weightBytes()/16), Ws: stride * int(l.weightBytes()/16), E0: image * l.n / 2, Es: stride * l.n / 2, PerWindow: perWindow,
 		Act: f.Act.kind, Post: f.Post.kind, Add: residual, Slope: f.Act.slope + f.Post.slope, Eps: LayerNormEps,
 		Recip: step.Recip, Recipm1: step.Recipm1, Coef1: step.Coef1, Coef2: step.Coef2,
 	}, call{
@@ -261,14 +268,23 @@ const fewRows = 128
 // fit; hardware wants tiles in workgroup memory. Images never choose by rows: a
 // band must come to the same bits as the whole.
 func (d *Device) linearVariant(l *Linear, x *Tensor, images int) string {
+	few := len(x.shape) != 4 && x.rows()/images <= fewRows
+	if l.depth > 0 { // packed for these alone
+		if few {
+			return "few"
+		}
+		return "rows"
+	}
 	pw := l.perWindow()
 	fits := pw > 0 && images == 1 && l.panelCount() <= windows*pw && d.Limits().UniformBinding >= window
 	switch forced := d.execute.Variant; {
 	case forced == "windowed" && !fits:
 		return "direct"
+	case forced == "rows":
+		return "direct"
 	case forced != "":
 		return forced
-	case len(x.shape) != 4 && x.rows()/images <= fewRows:
+	case few:
 		return "few"
 	case !d.Adapter().Software:
 		return "tiled"

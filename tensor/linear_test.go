@@ -11,8 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// linearVariants are the entry points of linear.wgsl.
-var linearVariants = []string{"few", "direct", "windowed", "tiled"}
+// linearVariants are the entry points of linear.wgsl, and of linear_rows.wgsl.
+var linearVariants = []string{"", "rows", "few", "direct", "windowed", "tiled"}
 
 // linearCase is a map of images times rows, and what is folded into it.
 type linearCase struct {
@@ -116,7 +116,6 @@ func TestLinearApply(t *testing.T) {
 	for _, c := range linearCases {
 		p := c.inputs()
 		product := c.product(p)
-		l := c.pack(d, p)
 		x := amidst(d, p["x"], c.inParts, c.images, c.rows, c.in)
 		for name, a := range afters {
 			want := ref.New(product.Shape...)
@@ -125,7 +124,8 @@ func TestLinearApply(t *testing.T) {
 			}
 			for _, variant := range linearVariants {
 				what := fmt.Sprintf("%s, %s: %+v", variant, name, c)
-				x := x.on(d.With(Execution{Variant: variant}))
+				d := d.With(Execution{Variant: variant})
+				x, l := x.on(d), c.pack(d, p)
 				var first []float32
 				for range 2 {
 					f := a.fused
@@ -152,10 +152,10 @@ func TestLinearApply(t *testing.T) {
 					}
 					residual.Release()
 				}
+				l.Release()
 			}
 		}
 		x.Release()
-		l.Release()
 	}
 	require.NoError(t, d.Err())
 }
@@ -188,10 +188,12 @@ func TestLinearVariantChoice(t *testing.T) {
 	require.NotEqual(t, "few", many)
 	require.Equal(t, many, chosen(1, fewRows+1, 5))
 	require.Equal(t, many, chosen(1, 1, 1, 1, 5))
-	d = d.With(Execution{Variant: "tiled"})
-	require.Equal(t, "tiled", chosen(1, 1, 5))
-	d = d.With(Execution{Variant: "few"})
-	require.Equal(t, "few", chosen(1, 1, 1, 1, 5))
+	for _, forced := range []string{"tiled", "few"} {
+		d = d.With(Execution{Variant: forced})
+		l = c.pack(d, c.inputs())
+		require.Equal(t, forced, chosen(1, 1, 5))
+		require.Equal(t, forced, chosen(1, 1, 1, 1, 5))
+	}
 }
 
 // A stack's gradients of x add up, band by band, to the same bits as at once.

@@ -8,7 +8,10 @@ type mdtaParams struct {
 	Heads, C, C4, Slots, Pixels, X0, Y0, Image, Images, Height, Width, OutRow, InRow, Block4, Chunk, FirstSlot int
 }
 
-type mdtaConstants struct{ Bias, Values bool }
+type mdtaConstants struct {
+	Bias, Values bool
+	Depth        int
+}
 
 // Attention is multi-dconv head transposed attention (MDTA), packed: LayerNorm,
 // qkv 1x1, depthwise 3x3, attention among the channels of each head over all
@@ -141,12 +144,16 @@ func (a *Attention) attend(partials *Tensor) (m *Linear, sums, attn *Tensor) {
 		d: d, out: dim, in: dim, n: pad4(dim), k: a.Heads * 4 * c4, outParts: 1, inParts: a.Heads,
 		images: n, shuffle: 1,
 	}
+	m.depth = d.partDepth(m.k)
 	m.allocate()
+	if m.k != m.storedK() {
+		d.Clear(m.panels.buffer, 0, int64(n)*m.weightBytes())
+	}
 	bias := a.Out
 	if a.OutBias != nil {
 		bias = a.OutBias
 	}
-	mdtaShader.run(d, "attend", mdtaConstants{Bias: a.OutBias != nil}, mdtaParams{Heads: a.Heads, C: c, C4: c4, Slots: slots, Images: n}, call{
+	mdtaShader.run(d, "attend", mdtaConstants{Bias: a.OutBias != nil, Depth: m.depth}, mdtaParams{Heads: a.Heads, C: c, C4: c4, Slots: slots, Images: n}, call{
 		views: views(a.Temperature.whole(), a.Out.whole(), partials.whole(), bias.whole(), sums.whole(), attn.whole(),
 			wgpu.Whole(m.panels.buffer), wgpu.Whole(m.epilogue.buffer)),
 		groups: [3]int{copies, n * a.Heads, 1},

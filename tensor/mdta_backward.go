@@ -81,7 +81,7 @@ func (a *Attention) differentiate(m *Linear, sums, attn, dyv *Tensor) (maps, dia
 	maps = New(d, n, a.Heads, 8*c4+pad4(dim), 4*c4)
 	diagonals = New(d, n, a.Heads, 2, 4*c4)
 	dproject, dtemperature := a.Out.gradient(d, dim*dim), New(d, n, a.Heads)
-	mdtaShader.run(d, "products_back", mdtaConstants{}, mdtaParams{Heads: a.Heads, C: c, C4: c4, Images: n}, call{
+	mdtaShader.run(d, "products_back", mdtaConstants{Depth: m.depth}, mdtaParams{Heads: a.Heads, C: c, C4: c4, Images: n}, call{
 		views:  views(dyv.whole(), a.Out.whole(), attn.whole(), wgpu.Whole(m.panels.buffer), maps.whole(), dproject.whole()),
 		groups: [3]int{ceilDiv((c4+pad4(dim)/4)*c4, 64), n * a.Heads, 1},
 		work:   4 * float64(n*dim) * float64(dim*c),

@@ -12,7 +12,10 @@ type packParams struct {
 	Outputs, Inputs, In0, Row, OutPart, OutPad, InPart, InPad, N, K, Shuffle, Taps, Scale0, Shift0, Ms, First, NAll int
 }
 
-type packConstants struct{ Gamma, Beta, Modulated, Biased, Transposed bool }
+type packConstants struct {
+	Gamma, Beta, Modulated, Biased, Transposed bool
+	Depth                                      int
+}
 
 // Norm is a kind of LayerNorm over the channels.
 type Norm uint32
@@ -51,6 +54,7 @@ type Linear struct {
 	d        *Device
 	out, in  int
 	n, k     int // stored sizes
+	depth    int // inputs of a part, where panels.wgsl has parts; else 0
 	outParts int
 	inParts  int
 	norm     Norm
@@ -161,6 +165,9 @@ func plan(d *Device, s LinearSpec) *Linear {
 	}
 	l.n = l.outParts * pad4(s.Out/l.outParts)
 	l.k = l.inParts * pad4(s.In/l.inParts) * s.taps()
+	if !s.Conv {
+		l.depth = d.partDepth(l.k)
+	}
 	return l
 }
 
@@ -192,7 +199,7 @@ func (l *Linear) pack(s LinearSpec, first int) {
 		modulation, modulationRow = s.Modulation.whole(), s.Modulation.width()
 	}
 	packShader.run(l.d, "pack", packConstants{
-		Gamma: s.Gamma != nil, Beta: s.Beta != nil, Modulated: s.Modulation != nil, Biased: s.Bias != nil, Transposed: s.transposed,
+		Gamma: s.Gamma != nil, Beta: s.Beta != nil, Modulated: s.Modulation != nil, Biased: s.Bias != nil, Transposed: s.transposed, Depth: l.depth,
 	}, packParams{
 		Outputs: s.Out, Inputs: s.In, In0: s.From, Row: row, OutPart: s.Out / own.outParts, OutPad: pad4(s.Out / own.outParts),
 		InPart: s.In / own.inParts, InPad: pad4(s.In / own.inParts), N: own.n, K: l.k, Shuffle: l.shuffle * l.shuffle, Taps: s.taps(),
@@ -207,19 +214,22 @@ func (l *Linear) pack(s LinearSpec, first int) {
 // window is the size of a uniform binding that linear.wgsl declares.
 const window = 65536
 
-func (l *Linear) panelBytes() int64  { return int64(l.k) * 64 }
+// storedK is k as packed.
+func (l *Linear) storedK() int {
+	if l.depth > 0 {
+		return ceilDiv(l.k, l.depth) * l.depth
+	}
+	return l.k
+}
+
+func (l *Linear) panelBytes() int64  { return int64(l.storedK()) * 64 }
 func (l *Linear) panelCount() int    { return ceilDiv(l.n, 16) }
 func (l *Linear) perWindow() int     { return int(window / l.panelBytes()) }
 func (l *Linear) weightBytes() int64 { return int64(l.panelCount()) * l.panelBytes() }
 
 func (l *Linear) allocate() {
-	last := l.weightBytes()
-	if pw := l.perWindow(); pw > 0 {
-		// The last window must lie inside the buffer as a whole.
-		last = max(last, int64((l.panelCount()-1)/pw*pw)*l.panelBytes()+window)
-	}
-	size := int64(l.images-1)*l.weightBytes() + last
-	l.panels = alloc(l.d, "panels", size)
+	// A window may begin anywhere, and must lie inside the buffer as a whole.
+	l.panels = alloc(l.d, "panels", int64(l.images)*l.weightBytes()+window)
 	l.epilogue = alloc(l.d, "epilogue", int64(l.images)*2*int64(l.n)*4)
 }
 

@@ -85,6 +85,7 @@ type Features struct {
 	Timestamps bool // per-dispatch timing
 	F16        bool // 16-bit floats in shaders
 	Subgroups  bool
+	Lanes      int // of a subgroup, where software has subgroups that are all the same size; else 0
 }
 
 // Open opens the adapter that o names.
@@ -120,6 +121,14 @@ func Open(o Options) (*Device, error) {
 	if err := d.rec.init(d); err != nil {
 		d.Close()
 		return nil, err
+	}
+	if d.adapter.Software && d.features.Subgroups {
+		if d.features.Lanes, err = d.lanes(); err != nil {
+			d.Close()
+			return nil, fmt.Errorf("open %s: %w", d.adapter.Name, err)
+		}
+		d.trim(d.stats.Pooled)
+		d.stats = Stats{}
 	}
 	if o.Profile && d.features.Timestamps {
 		if d.prof, err = newProfiler(d); err != nil {

@@ -1,0 +1,121 @@
+package tensor
+
+import "hidiff/wgpu"
+
+var linearRowsShader = newShader[linearRowsParams, linearRowsConstants]("linear_rows")
+
+type linearRowsParams struct {
+	Rows, K, K4, X0, Xs, R0, Rs, Y0, Ys, W0, Ws, E0, Es, Sums0 int
+	Panel, Panels, Share, Shares, Part, FromK4, ToK4           int
+	Carry, Finish                                              bool
+	Act, Post                                                  actKind
+	Add                                                        residualKind
+	Slope, Eps, Recip, Recipm1, Coef1, Coef2                   float32
+}
+
+type linearRowsConstants struct {
+	Norm        Norm
+	Depth, Rows int
+}
+
+// eightLanes says whether kernels with eight rows or channels in the lanes of a
+// subgroup serve best.
+func (d *Device) eightLanes() bool {
+	return d.Features().Lanes == 8 && d.Limits().UniformBinding >= window
+}
+
+// mostDepth is the largest part of k: more code, more compile time, and no faster.
+const mostDepth = 96
+
+// partDepth is the number of inputs that linear_rows.wgsl takes at a time of k,
+// or 0 where it does not serve.
+func (d *Device) partDepth(k int) int {
+	if !d.eightLanes() || d.execute.Variant != "" && d.execute.Variant != "rows" {
+		return 0
+	}
+	return ceilDiv(ceilDiv(k, ceilDiv(k, mostDepth)), 8) * 8
+}
+
+// multiplyRows is multiply for linear_rows.wgsl.
+func (l *Linear) multiplyRows(x, y *Tensor, f Fused, add residualKind, step Reverse, image, images, rows int) {
+	d := x.d
+	parts, panels := ceilDiv(l.k, l.depth), l.panelCount()*4 // of four outputs
+	partBytes := int64(panels*l.depth) * 16
+	c := linearRowsConstants{l.norm, l.depth, 4}
+	if l.depth > 72 {
+		c.Rows = 3
+	}
+	p := linearRowsParams{
+		Rows: rows, K: l.in, K4: l.k / 4, Xs: x.width() / 4, Ys: y.width() / 4, Sums0: l.n,
+		Act: f.Act.kind, Post: f.Post.kind, Add: add, Slope: f.Act.slope + f.Post.slope, Eps: LayerNormEps,
+		Recip: step.Recip, Recipm1: step.Recipm1, Coef1: step.Coef1, Coef2: step.Coef2,
+	}
+	xv, x0 := x.view()
+	yv, y0 := y.view()
+	rv, r0 := wgpu.Whole(l.epilogue.buffer), 0
+	p.X0, p.Y0 = x0, y0
+	carry := false
+	if f.Residual != nil {
+		residual := f.Residual
+		if add == residualInPlace {
+			if carry = f.Act.kind == actNone && l.norm == NoNorm; carry {
+				p.Add = residualNone // sums go on from it
+			} else {
+				residual = residual.Clone()
+				defer residual.Release()
+				p.Add = residualAdded
+			}
+		}
+		if !carry {
+			rv, r0 = residual.view()
+			p.R0, p.Rs = r0, residual.width()/4
+		}
+	}
+	// A dispatch takes as many outputs as a window holds, or as many images where it holds all of theirs.
+	each := min(panels, (window-int(d.Limits().Alignment))/(16*l.depth))
+	together := 1
+	if images > 1 && parts == 1 {
+		if t := int((window - d.Limits().Alignment) / l.weightBytes()); t > 0 {
+			together = min(t, images)
+		}
+	}
+	stored := l.n / 4
+	for i := 0; i < images; i += together {
+		p.Ws, p.Es = int(l.weightBytes()/16), 2*l.n
+		for first := 0; first < stored; first += each {
+			for part := range parts {
+				at := int64(image+i)*l.weightBytes() + int64(part)*partBytes + int64(first*l.depth)*16
+				start := at / d.Limits().Alignment * d.Limits().Alignment
+				q := p
+				q.X0 += i * rows * q.Xs
+				q.Y0 += i * rows * q.Ys
+				q.R0 += i * rows * q.Rs
+				q.W0 = int(at-start) / 16
+				q.E0 = (image + i) * 2 * l.n
+				q.Panel, q.Panels = first, min(each, stored-first)
+				q.Part = part * l.depth / 4
+				q.FromK4, q.ToK4 = q.Part, q.Part+l.depth/4
+				q.Carry = carry || part > 0
+				q.Finish = part == parts-1
+				if q.Finish && l.norm != NoNorm {
+					q.FromK4 = 0
+				}
+				z := min(together, images-i)
+				tiles := ceilDiv(rows, 8*c.Rows)
+				q.Share = ceilDiv(q.Panels, min(q.Panels, ceilDiv(fewTiles, tiles*z)))
+				q.Shares = ceilDiv(q.Panels, q.Share)
+				groups := spread(tiles * q.Shares)
+				groups[2] = z
+				linearRowsShader.run(d, "rows", c, q, call{
+					views:  views(xv, wgpu.Whole(l.epilogue.buffer), rv, wgpu.View{Buffer: l.panels.buffer, Offset: start, Size: window}, yv),
+					groups: groups,
+					work:   2 * float64(z*rows) * float64(min(l.depth, l.k-part*l.depth)*4*q.Panels),
+				})
+			}
+		}
+	}
+}
+
+// fewTiles is the number of workgroups up to which they share rows: enough for
+// the threads of a CPU.
+const fewTiles = 16
