@@ -13,6 +13,16 @@ type dwconv3x3Params struct {
 	Width, C4, Rows, InRows, Above, X0, Y0, Z0, Tiles, Step, Part, Padded, First, Count int
 }
 
+// stripsShader has the kernels of [Depthwise.launch] for eight lanes.
+var stripsShader = newShader[stripsParams, none]("dwconv3x3_strips")
+
+type stripsParams struct {
+	Width, C4, Rows, InRows, Above, X0, Y0, Z0, Strips int
+}
+
+// stripRows is the shader's STRIP.
+const stripRows = 16
+
 // Apply convolves each channel of images x [N, H, W, C] by itself, with zero
 // padding 1. PyTorch: F.conv2d(x, w, b, padding=1, groups=C).
 func (w *Depthwise) Apply(x *Tensor) *Tensor {
@@ -71,16 +81,22 @@ func (w *Depthwise) launch(entry string, taps, x *Tensor, b band, y0, z0 int, mo
 	if entry != "plain" {
 		lanes /= 2 // two halves each
 	}
+	c := call{views: append(views(xv, taps.whole()), more...), work: 18 * float64(rows*columns) * float64(x.width())}
+	if x.d.eightLanes() {
+		strips := b.images * ceilDiv(each, stripRows) * ceilDiv(columns, 4)
+		c.groups = spread(ceilDiv(strips*lanes, 64))
+		stripsShader.run(x.d, entry, none{}, stripsParams{
+			Width: columns, C4: x.width() / 4, Rows: each, InRows: x.shape[1], Above: top, X0: x0, Y0: y0, Z0: z0, Strips: strips,
+		}, c)
+		return
+	}
 	// Rows fold into a second axis where one cannot hold all workgroups.
 	perRow := ceilDiv(columns, 4) * lanes
 	step := min(rows, max(1, 65535*64/perRow))
+	c.groups = [3]int{ceilDiv(perRow*step, 64), ceilDiv(rows, step), 1}
 	dwconv3x3Shader.run(x.d, entry, none{}, dwconv3x3Params{
 		Width: columns, C4: x.width() / 4, Rows: each, InRows: x.shape[1], Above: top, X0: x0, Y0: y0, Z0: z0, Tiles: rows, Step: step,
-	}, call{
-		views:  append(views(xv, taps.whole()), more...),
-		groups: [3]int{ceilDiv(perRow*step, 64), ceilDiv(rows, step), 1},
-		work:   18 * float64(rows*columns) * float64(x.width()),
-	})
+	}, c)
 }
 
 func (w *Depthwise) expect(x *Tensor) {

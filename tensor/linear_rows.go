@@ -30,7 +30,7 @@ const mostDepth = 96
 // partDepth is the number of inputs that linear_rows.wgsl takes at a time of k,
 // or 0 where it does not serve.
 func (d *Device) partDepth(k int) int {
-	if !d.eightLanes() || d.execute.Variant != "" && d.execute.Variant != "rows" {
+	if !d.eightLanes() {
 		return 0
 	}
 	return ceilDiv(ceilDiv(k, ceilDiv(k, mostDepth)), 8) * 8
