@@ -18,10 +18,10 @@ type linearRowsConstants struct {
 	Depth, Rows int
 }
 
-// eightLanes says whether kernels with eight rows or channels in the lanes of a
-// subgroup serve best.
+// eightLanes says whether kernels made for software Vulkan with subgroups of
+// eight serve.
 func (d *Device) eightLanes() bool {
-	return d.Features().Lanes == 8 && d.Limits().UniformBinding >= window
+	return d.Features().Lanes == 8 && d.Limits().UniformBinding >= window && (d.Variant == "" || d.Variant == "rows")
 }
 
 // mostDepth is the largest part of k: more code, more compile time, and no faster.
