@@ -13,6 +13,21 @@ type mdtaConstants struct {
 	Depth        int
 }
 
+// gramShader has the kernel of [Attention.correlate] for eight lanes.
+var gramShader = newShader[gramParams, gramConstants]("mdta_gram")
+
+type gramParams struct {
+	Heads, C, Slots, Rows, X0, Y0, Height, Width, OutRow, InRow, Chunk, FirstSlot int
+}
+
+type gramConstants struct{ Block int }
+
+const (
+	gramStrip       = 64 // STRIP of mdta_gram.wgsl
+	mostStripChunks = 64
+	mostBlock       = 48 // channels: what is summed must stay in a core's nearest memory
+)
+
 // Attention is multi-dconv head transposed attention (MDTA), packed: LayerNorm,
 // qkv 1x1, depthwise 3x3, attention among the channels of each head over all
 // pixels, project_out 1x1. Source: Restormer §3.1; HI-Diff's Attention.
@@ -83,14 +98,18 @@ func (a *Attention) correlate(x, v *Tensor, bands []band) (partials, qkv *Tensor
 	d := x.d
 	n, h, w := x.geometry()
 	c, c4 := a.sizes()
-	blocks := ceilDiv(c4, 16)
-	block4 := ceilDiv(c4, blocks)
-	across := ceilDiv(w, tilePixels)
-	chunk := max(smallestChunk, ceilDiv(h*across, mostChunks))
+	block := a.gramBlock(d)
+	tiles := func(rows int) int { return rows * ceilDiv(w, tilePixels) }
+	least, most := smallestChunk, mostChunks
+	if block > 0 {
+		tiles = func(rows int) int { return ceilDiv(rows, gramStrip) * ceilDiv(w, 4) }
+		least, most = 1, mostStripChunks
+	}
+	chunk := max(least, ceilDiv(tiles(h), most))
 	slots, first := 0, 0
 	for _, b := range bands {
 		if b.image == 0 {
-			slots += ceilDiv((b.y1-b.y0)*across, chunk)
+			slots += ceilDiv(tiles(b.y1-b.y0), chunk)
 		}
 	}
 	partials = New(d, n, a.Heads, slots, 4*c4+2, 4*c4)
@@ -103,21 +122,44 @@ func (a *Attention) correlate(x, v *Tensor, bands []band) (partials, qkv *Tensor
 		vb := v.target(b)
 		qv, q0 := qkv.view()
 		vv, v0 := vb.view()
-		pixels, chunks := (b.y1-b.y0)*w, ceilDiv((b.y1-b.y0)*across, chunk)
+		pixels, chunks := (b.y1-b.y0)*w, ceilDiv(tiles(b.y1-b.y0), chunk)
 		top, _ := b.halo(1)
 		row := b.image*h + b.y0
-		mdtaShader.run(d, "gram", mdtaConstants{}, mdtaParams{
-			Heads: a.Heads, C: c, C4: c4, Slots: slots, Pixels: pixels, X0: q0, Y0: v0, Height: h, Width: w,
-			OutRow: row, InRow: row - top, Block4: block4, Chunk: chunk, FirstSlot: first + b.image*a.Heads*slots,
-		}, call{
-			views:  views(qv, a.Depth.taps.whole(), vv, partials.whole()),
-			groups: [3]int{chunks, a.Heads * blocks * blocks, b.images},
-			work:   float64(b.images*pixels) * float64(a.gramWork()),
-		})
+		to := call{
+			views: views(qv, a.Depth.taps.whole(), vv, partials.whole()),
+			work:  float64(b.images*pixels) * float64(a.gramWork()),
+		}
+		if block > 0 {
+			to.groups = [3]int{chunks, a.Heads * (c / block) * (c / block), b.images}
+			gramShader.run(d, "gram", gramConstants{block}, gramParams{
+				Heads: a.Heads, C: c, Slots: slots, Rows: b.y1 - b.y0, X0: q0, Y0: v0, Height: h, Width: w,
+				OutRow: row, InRow: row - top, Chunk: chunk, FirstSlot: first + b.image*a.Heads*slots,
+			}, to)
+		} else {
+			blocks := ceilDiv(c4, 16)
+			to.groups = [3]int{chunks, a.Heads * blocks * blocks, b.images}
+			mdtaShader.run(d, "gram", mdtaConstants{}, mdtaParams{
+				Heads: a.Heads, C: c, C4: c4, Slots: slots, Pixels: pixels, X0: q0, Y0: v0, Height: h, Width: w,
+				OutRow: row, InRow: row - top, Block4: ceilDiv(c4, blocks), Chunk: chunk, FirstSlot: first + b.image*a.Heads*slots,
+			}, to)
+		}
 		first += chunks
 		v.commit(b, vb)
 	}
 	return partials, qkv
+}
+
+// gramBlock is the BLOCK of mdta_gram.wgsl, or 0 where it does not serve.
+func (a *Attention) gramBlock(d *Device) int {
+	c, _ := a.sizes()
+	if !d.eightLanes() || c%8 != 0 {
+		return 0
+	}
+	for block := min(c, mostBlock); ; block -= 8 {
+		if c%block == 0 {
+			return block
+		}
+	}
 }
 
 // project returns qkv before the depthwise convolution, of a band of x and
