@@ -19,6 +19,7 @@ struct Params {
     y0: u32,
     z0: u32,      // of the third tensor, where there is one
     strips: u32,  // of all images
+    taps: u32,    // 9: the compiler, not knowing it, keeps a loop that is not worth its code a loop
 }
 
 const COLUMNS: u32 = 4;
@@ -46,7 +47,7 @@ struct Taps { bias: vec4f, t: array<vec4f, 9> }
 
 fn taps_of(c: u32) -> Taps {
     var t: Taps;
-    for (var k = 0u; k < 9u; k++) { // unroll
+    for (var k = 0u; k < params.taps; k++) {
         t.t[k] = taps[k * params.c4 + c];
     }
     t.bias = taps[9u * params.c4 + c];

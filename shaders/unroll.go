@@ -2,9 +2,9 @@ package shaders
 
 import (
 	"fmt"
-	"go/constant"
+	"go/ast"
+	"go/parser"
 	"go/token"
-	"go/types"
 	"regexp"
 	"slices"
 	"strconv"
@@ -13,10 +13,10 @@ import (
 
 var (
 	unrollHead  = regexp.MustCompile(`for \(var (\w+) = ([^;]+); (\w+) < ([^;]+); (\w+)(?:\+\+| \+= ([^){]+))\) \{ // unroll\n`)
-	scalarsDecl = regexp.MustCompile(`( *)var (\w+) = ((?:array<)+)(\w+)((?:, [^>,]+>)+)\(\); // scalars\n`)
+	scalarsDecl = regexp.MustCompile(`var (\w+) = (?:array<)+(\w+)((?:, [^>,]+>)+)\(\); // scalars\n`)
 	declaration = regexp.MustCompile(`(?m)^ *(?:let|var) `)
 	u32Constant = regexp.MustCompile(`(?m)^const (\w+): u32 = ([^;]+);`)
-	counted     = regexp.MustCompile(`[A-Za-z_]\w*|\b\d+u\b`) // in an expression to evaluate
+	unsigned    = regexp.MustCompile(`\b(\d+)u\b`)
 )
 
 // unroll writes out what is marked in code:
@@ -50,21 +50,45 @@ type unroller map[string]int
 
 // evaluate computes an expression of u32 numbers and constants.
 func (u unroller) evaluate(expression string) (int, error) {
-	plain := counted.ReplaceAllStringFunc(expression, func(word string) string {
-		if value, ok := u[word]; ok {
-			return strconv.Itoa(value)
+	e, err := parser.ParseExpr(unsigned.ReplaceAllString(expression, "$1"))
+	if err == nil {
+		if value, ok := u.value(e); ok {
+			return value, nil
 		}
-		return strings.TrimSuffix(word, "u")
-	})
-	if value, err := strconv.Atoi(plain); err == nil {
-		return value, nil
 	}
-	t, err := types.Eval(token.NewFileSet(), nil, token.NoPos, plain)
-	if err != nil || t.Value == nil || t.Value.Kind() != constant.Int {
-		return 0, fmt.Errorf("%q is no whole number before the shader runs", expression)
+	return 0, fmt.Errorf("%q is no whole number before the shader runs", expression)
+}
+
+func (u unroller) value(e ast.Expr) (int, bool) {
+	switch e := e.(type) {
+	case *ast.BasicLit:
+		value, err := strconv.Atoi(e.Value)
+		return value, err == nil
+	case *ast.Ident:
+		value, ok := u[e.Name]
+		return value, ok
+	case *ast.ParenExpr:
+		return u.value(e.X)
+	case *ast.BinaryExpr:
+		x, known := u.value(e.X)
+		y, also := u.value(e.Y)
+		if !known || !also {
+			return 0, false
+		}
+		switch e.Op {
+		case token.ADD:
+			return x + y, true
+		case token.SUB:
+			return x - y, true
+		case token.MUL:
+			return x * y, true
+		case token.QUO:
+			return x / max(y, 1), y > 0
+		case token.REM:
+			return x % max(y, 1), y > 0
+		}
 	}
-	value, _ := constant.Int64Val(t.Value)
-	return int(value), nil
+	return 0, false
 }
 
 // loops writes the marked loops out, outer ones first.
@@ -96,10 +120,9 @@ func (u unroller) loops(code string) (string, error) {
 		}
 		end := closing(code, m[1])
 		body, rest := code[m[1]:end], code[end+1:]
-		use := regexp.MustCompile(`(^|[^.\w])` + counter + `\b`) // v.x is no use of a counter x
 		out.WriteString(code[:m[0]])
 		for i := span[0]; i < span[1]; i += max(span[2], 1) {
-			once, err := u.loops(use.ReplaceAllString(body, "${1}"+strconv.Itoa(i)+"u"))
+			once, err := u.loops(replace(body, counter, strconv.Itoa(i)+"u"))
 			if err != nil {
 				return "", err
 			}
@@ -114,17 +137,16 @@ func (u unroller) loops(code string) (string, error) {
 
 // scalars puts variables in the place of the marked arrays, to the end of their blocks.
 func (u unroller) scalars(code string) (string, error) {
+	var out strings.Builder
 	for {
 		m := scalarsDecl.FindStringSubmatchIndex(code)
 		if m == nil {
-			return code, nil
+			out.WriteString(code)
+			return out.String(), nil
 		}
-		name, element := code[m[4]:m[5]], code[m[8]:m[9]]
+		name, element := code[m[2]:m[3]], code[m[4]:m[5]]
 		var sizes []int
-		for _, s := range strings.Split(code[m[10]:m[11]], ">") {
-			if s == "" {
-				continue
-			}
+		for s := range strings.SplitSeq(strings.TrimSuffix(code[m[6]:m[7]], ">"), ">") {
 			n, err := u.evaluate(strings.TrimPrefix(s, ", "))
 			if err != nil {
 				return "", fmt.Errorf("array %s: %w", name, err)
@@ -132,7 +154,6 @@ func (u unroller) scalars(code string) (string, error) {
 			sizes = append(sizes, n)
 		}
 		slices.Reverse(sizes) // the last of the type is the first index
-		var out strings.Builder
 		out.WriteString(code[:m[0]])
 		for i := range product(sizes) {
 			suffix := ""
@@ -140,31 +161,27 @@ func (u unroller) scalars(code string) (string, error) {
 				suffix = "_" + strconv.Itoa(i%sizes[d]) + suffix
 				i /= sizes[d]
 			}
-			fmt.Fprintf(&out, "%svar %s%s = %s();\n", code[m[2]:m[3]], name, suffix, element)
+			fmt.Fprintf(&out, "var %s%s = %s();\n", name, suffix, element)
 		}
 		end := closing(code, m[1])
 		block, err := u.rename(code[m[1]:end], name, sizes)
 		if err != nil {
 			return "", err
 		}
-		out.WriteString(block)
-		out.WriteString(code[end:])
-		code = out.String()
+		code = block + code[end:]
 	}
 }
 
 // rename puts variables in the place of an array's elements.
 func (u unroller) rename(code, name string, sizes []int) (string, error) {
-	use := regexp.MustCompile(`(?:^|[^.\w])` + name + `\b`) // v.x is no use of an array x
 	var out strings.Builder
 	for {
-		m := use.FindStringIndex(code)
-		if m == nil {
-			out.WriteString(code)
+		at := use(code, name)
+		out.WriteString(code[:min(at+len(name), len(code))])
+		if at == len(code) {
 			return out.String(), nil
 		}
-		out.WriteString(code[:m[1]])
-		code = code[m[1]:]
+		code = code[at+len(name):]
 		for _, size := range sizes {
 			if !strings.HasPrefix(code, "[") {
 				return "", fmt.Errorf("array %s is used without %d indices", name, len(sizes))
@@ -179,6 +196,37 @@ func (u unroller) rename(code, name string, sizes []int) (string, error) {
 			}
 			out.WriteString("_" + strconv.Itoa(i))
 			code = code[end+1:]
+		}
+	}
+}
+
+// replace puts value in the place of a name.
+func replace(code, name, value string) string {
+	var out strings.Builder
+	for {
+		at := use(code, name)
+		out.WriteString(code[:at])
+		if at == len(code) {
+			return out.String()
+		}
+		out.WriteString(value)
+		code = code[at+len(name):]
+	}
+}
+
+// use returns where name is used first, or the end: v.x is no use of x.
+func use(code, name string) int {
+	inside := func(i int) bool {
+		return i >= 0 && i < len(code) && (code[i] == '_' || code[i] >= '0' && code[i] <= '9' || code[i]|0x20 >= 'a' && code[i]|0x20 <= 'z')
+	}
+	for at := 0; ; at += len(name) {
+		next := strings.Index(code[at:], name)
+		if next < 0 {
+			return len(code)
+		}
+		at += next
+		if !inside(at-1) && !inside(at+len(name)) && (at == 0 || code[at-1] != '.') {
+			return at
 		}
 	}
 }

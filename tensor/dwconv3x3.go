@@ -17,7 +17,7 @@ type dwconv3x3Params struct {
 var stripsShader = newShader[stripsParams, none]("dwconv3x3_strips")
 
 type stripsParams struct {
-	Width, C4, Rows, InRows, Above, X0, Y0, Z0, Strips int
+	Width, C4, Rows, InRows, Above, X0, Y0, Z0, Strips, Taps int
 }
 
 // stripRows is the shader's STRIP.
@@ -86,7 +86,7 @@ func (w *Depthwise) launch(entry string, taps, x *Tensor, b band, y0, z0 int, mo
 		strips := b.images * ceilDiv(each, stripRows) * ceilDiv(columns, 4)
 		c.groups = spread(ceilDiv(strips*lanes, 64))
 		stripsShader.run(x.d, entry, none{}, stripsParams{
-			Width: columns, C4: x.width() / 4, Rows: each, InRows: x.shape[1], Above: top, X0: x0, Y0: y0, Z0: z0, Strips: strips,
+			Width: columns, C4: x.width() / 4, Rows: each, InRows: x.shape[1], Above: top, X0: x0, Y0: y0, Z0: z0, Strips: strips, Taps: 9,
 		}, c)
 		return
 	}
