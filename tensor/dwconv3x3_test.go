@@ -34,6 +34,36 @@ func requirePadding(t *testing.T, x *Tensor) {
 	}
 }
 
+// Strips of rows, whole or cut by bands, come to the same bits.
+func TestDepthwiseStrips(t *testing.T) {
+	d := openDevice(t)
+	x := randomArray("x", 2, 6, 2*stripRows+3, 9)
+	weight, bias := randomArray("w", 6, 1, 3, 3), randomArray("b", 6)
+	w := NewDepthwise(d, 6, 2, trainable(d, weight), trainable(d, bias))
+	defer w.Release()
+	var whole []float32
+	for _, rows := range []int{0, 5, stripRows + 1} {
+		d.Offload, d.Scratch, d.MostBands = rows > 0, int64(4*2*8*9*(rows+2)), 0
+		xt := newWhole(d, 2, 2, 2*stripRows+3, 9, 6)
+		flat := inParts(d, x, 2)
+		if xt.mem.host != nil {
+			copy(xt.mem.host, stored(t, flat))
+		} else {
+			xt.CopyFrom(flat)
+		}
+		y := w.Apply(xt)
+		if rows > 0 {
+			require.Greater(t, d.MostBands, 2)
+		}
+		requireGradient(t, "y", y, ref.DWConv3x3(x, weight, bias), 1e-6)
+		bits := stored(t, y)
+		if whole == nil {
+			whole = bits
+		}
+		require.Equal(t, whole, bits, "bands of %d rows", rows)
+	}
+}
+
 func TestDepthwiseBackward(t *testing.T) {
 	d := openDevice(t)
 	for _, size := range [][3]int{{1, 1, 1}, {1, 1, 9}, {1, 5, 1}, {2, 7, 19}, {2, 4, 70}} {

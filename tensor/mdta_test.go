@@ -192,6 +192,8 @@ func TestAttentionBackward(t *testing.T) {
 		{3, 6, 3, 33, 7, false, false, false},
 		{1, 24, 8, 33, 7, true, false, true},
 		{2, 12, 3, 5, 37, false, true, true},
+		{2, 32, 2, 5, 7, true, true, true},    // whole eights of channels
+		{1, 96, 1, 67, 3, true, true, false},  // and more than one block and strip of them
 		{2, 131, 1, 9, 10, true, true, false}, // more than one block of the Gram matrix, and copy of attention
 	} {
 		t.Run(fmt.Sprint(c), func(t *testing.T) {
