@@ -22,13 +22,13 @@ struct Params {
     taps: u32,    // 9: the compiler, not knowing it, keeps a loop that is not worth its code a loop
 }
 
-const COLUMNS: u32 = 4;
-const STRIP: u32 = 16;
-
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x: array<vec4f>;
 @group(0) @binding(2) var<storage, read> taps: array<vec4f>;
 @group(0) @binding(3) var<storage, read_write> y: array<vec4f>;
+
+const COLUMNS: u32 = 4;
+const STRIP: u32 = 16;
 
 // Strip is where an invocation works: channels c (and as far behind the half), pixels
 // from first on, and rows begin to end of an image.

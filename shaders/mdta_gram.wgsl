@@ -25,15 +25,15 @@ struct Params {
 
 const BLOCK: u32 = 48;  // channels of a block of G: a divisor of c, a multiple of 8
 
-const COLUMNS: u32 = 4;
-const STRIP: u32 = 64;
-const EIGHTS: u32 = BLOCK / 8u;
-
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> qkv: array<f32>;
 @group(0) @binding(2) var<storage, read> taps: array<f32>;
 @group(0) @binding(3) var<storage, read_write> v: array<f32>;
 @group(0) @binding(4) var<storage, read_write> partials: array<f32>;
+
+const COLUMNS: u32 = 4;
+const STRIP: u32 = 64;
+const EIGHTS: u32 = BLOCK / 8u;
 
 @compute @workgroup_size(8)
 fn gram(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invocation_id) lane: u32) {

@@ -43,7 +43,7 @@ func TestDepthwiseStrips(t *testing.T) {
 	defer w.Release()
 	var whole []float32
 	for _, rows := range []int{0, 5, stripRows + 1} {
-		d.Offload, d.Scratch, d.MostBands = rows > 0, int64(4*2*8*9*(rows+2)), 0
+		d := d.With(Execution{Offload: rows > 0, Scratch: int64(4 * 2 * 8 * 9 * (rows + 2))})
 		xt := newWhole(d, 2, 2, 2*stripRows+3, 9, 6)
 		flat := inParts(d, x, 2)
 		if xt.mem.host != nil {
@@ -53,7 +53,7 @@ func TestDepthwiseStrips(t *testing.T) {
 		}
 		y := w.Apply(xt)
 		if rows > 0 {
-			require.Greater(t, d.MostBands, 2)
+			require.Greater(t, d.MostBands(), 2)
 		}
 		requireGradient(t, "y", y, ref.DWConv3x3(x, weight, bias), 1e-6)
 		bits := stored(t, y)

@@ -21,7 +21,7 @@ type linearRowsConstants struct {
 // eightLanes says whether kernels made for software Vulkan with subgroups of
 // eight serve.
 func (d *Device) eightLanes() bool {
-	return d.Features().Lanes == 8 && d.Limits().UniformBinding >= window && (d.Variant == "" || d.Variant == "rows")
+	return d.Features().Lanes == 8 && d.Limits().UniformBinding >= window && (d.execute.Variant == "" || d.execute.Variant == "rows")
 }
 
 // mostDepth is the largest part of k: more code, more compile time, and no faster.
