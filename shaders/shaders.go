@@ -3,11 +3,18 @@
 // constants and reads off which bindings an entry point uses. It calls no GPU
 // API.
 //
-// Every file is valid WGSL as it stands. Specialisation only replaces the
-// value of a module-scope `override NAME: T = value;` or `const NAME: T =
-// value;` line, and a line `// import: name` is replaced by the file of that
-// name, so what a validator sees and what runs differ in nothing else. Those to
-// specialise stand right behind struct Params, and package tensor mirrors both.
+// What is prepared is valid WGSL: with the values that the file declares, a
+// validator sees all that runs but for the values chosen. Preparing does three things:
+//   - A line `// import: name` is replaced by the file of that name.
+//   - Specialisation replaces the value of a module-scope `override NAME: T =
+//     value;` or `const NAME: T = value;` line. Those to specialise stand right
+//     behind struct Params, and package tensor mirrors both.
+//   - Loops marked `// unroll` and arrays marked `// scalars` are written out; see
+//     unroll.go. Only then are linear_rows and mdta_gram valid: a broadcast wants
+//     its lane as a number, not as a loop's counter. All others are valid before.
+//
+// Shaders that use subgroups lack the directive `enable subgroups;`, which
+// WebGPU's text wants and naga, the compiler inside wgpu, does not know.
 package shaders
 
 import (

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"unicode"
@@ -81,6 +82,7 @@ type call struct {
 	views  []wgpu.View // bindings 1, 2, …
 	groups [3]int
 	work   float64 // floating-point operations
+	bytes  float64 // moved; 0 for all that is bound
 }
 
 // run dispatches an entry point of the shader, specialised with c.
@@ -88,16 +90,19 @@ func (s *shader[P, C]) run(d *Device, entry string, c C, params P, to call) {
 	if d.execute.Before != nil {
 		d.execute.Before()
 	}
-	var bytes float64
-	for _, v := range to.views {
-		bytes += float64(v.Size)
+	if to.bytes == 0 {
+		for i, v := range to.views {
+			if !slices.Contains(to.views[:i], v) { // what is bound again is not read
+				to.bytes += float64(v.Size)
+			}
+		}
 	}
 	k := d.kernels
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.block = s.pack(k.block[:0], unsafe.Pointer(&params))
 	d.Dispatch(wgpu.Dispatch{
-		Kernel: s.kernel(d, entry, c), Params: k.block, Views: to.views, Work: to.work, Bytes: bytes,
+		Kernel: s.kernel(d, entry, c), Params: k.block, Views: to.views, Work: to.work, Bytes: to.bytes,
 		Groups: [3]uint32{uint32(to.groups[0]), uint32(to.groups[1]), uint32(to.groups[2])},
 	})
 }

@@ -28,12 +28,26 @@ func (d *Device) eightLanes() bool {
 const mostDepth = 96
 
 // partDepth is the number of inputs that linear_rows.wgsl takes at a time of k,
-// or 0 where it does not serve.
-func (d *Device) partDepth(k int) int {
+// or 0 where it does not serve. Inputs are loaded once for every window, sums
+// once for every part: it takes the fewest loads, padding included.
+func (d *Device) partDepth(k, n int) (depth int) {
 	if !d.eightLanes() {
 		return 0
 	}
-	return ceilDiv(ceilDiv(k, ceilDiv(k, mostDepth)), 8) * 8
+	least := 0
+	for each := mostDepth; each > 0; each -= 8 {
+		parts := ceilDiv(k, each)
+		loads := parts * (each*ceilDiv(n/4, d.windowPanels(each)) + 2*n)
+		if depth == 0 || loads < least {
+			depth, least = each, loads
+		}
+	}
+	return depth
+}
+
+// windowPanels is how many panels of four outputs a window surely holds.
+func (d *Device) windowPanels(depth int) int {
+	return (window - int(d.Limits().Alignment)) / (16 * depth)
 }
 
 // multiplyRows is multiply for linear_rows.wgsl.
@@ -72,7 +86,7 @@ func (l *Linear) multiplyRows(x, y *Tensor, f Fused, add residualKind, step Reve
 		}
 	}
 	// A dispatch takes as many outputs as a window holds, or as many images where it holds all of theirs.
-	each := min(panels, (window-int(d.Limits().Alignment))/(16*l.depth))
+	each := min(panels, d.windowPanels(l.depth))
 	together := 1
 	if images > 1 && parts == 1 {
 		if t := int((window - d.Limits().Alignment) / l.weightBytes()); t > 0 {
@@ -80,6 +94,10 @@ func (l *Linear) multiplyRows(x, y *Tensor, f Fused, add residualKind, step Reve
 		}
 	}
 	stored := l.n / 4
+	bytes := float64(x.bytes()+y.bytes()) + float64(images)*float64(l.weightBytes())
+	if f.Residual != nil {
+		bytes += float64(y.bytes())
+	}
 	for i := 0; i < images; i += together {
 		p.Ws, p.Es = int(l.weightBytes()/16), 2*l.n
 		for first := 0; first < stored; first += each {
@@ -106,10 +124,12 @@ func (l *Linear) multiplyRows(x, y *Tensor, f Fused, add residualKind, step Reve
 				q.Shares = ceilDiv(q.Panels, q.Share)
 				groups := spread(tiles * q.Shares)
 				groups[2] = z
+				work := 2 * float64(z*rows) * float64(min(l.depth, l.k-part*l.depth)*4*q.Panels)
 				linearRowsShader.run(d, "rows", c, q, call{
 					views:  views(xv, wgpu.Whole(l.epilogue.buffer), rv, wgpu.View{Buffer: l.panels.buffer, Offset: start, Size: window}, yv),
 					groups: groups,
-					work:   2 * float64(z*rows) * float64(min(l.depth, l.k-part*l.depth)*4*q.Panels),
+					work:   work,
+					bytes:  bytes * work / (float64(images*rows) * float64(l.work())), // its share
 				})
 			}
 		}

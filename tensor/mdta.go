@@ -186,7 +186,6 @@ func (a *Attention) attend(partials *Tensor) (m *Linear, sums, attn *Tensor) {
 		d: d, out: dim, in: dim, n: pad4(dim), k: a.Heads * 4 * c4, outParts: 1, inParts: a.Heads,
 		images: n, shuffle: 1,
 	}
-	m.depth = d.partDepth(m.k)
 	m.allocate()
 	if m.k != m.storedK() {
 		d.Clear(m.panels.buffer, 0, int64(n)*m.weightBytes())

@@ -122,14 +122,7 @@ func Open(o Options) (*Device, error) {
 		d.Close()
 		return nil, err
 	}
-	if d.adapter.Software && d.features.Subgroups {
-		if d.features.Lanes, err = d.lanes(); err != nil {
-			d.Close()
-			return nil, fmt.Errorf("open %s: %w", d.adapter.Name, err)
-		}
-		d.trim(d.stats.Pooled)
-		d.stats = Stats{}
-	}
+	d.findLanes(lanesCode)
 	if o.Profile && d.features.Timestamps {
 		if d.prof, err = newProfiler(d); err != nil {
 			d.Close()

@@ -14,9 +14,26 @@ const lanesCode = `
 	size[lane] = lanes + params.x;
 }`
 
-// lanes returns the size of subgroups, 0 where it differs or is not known.
-func (d *Device) lanes() (int, error) {
-	k, err := d.Kernel(KernelSpec{Label: "lanes", Code: lanesCode, EntryPoint: "main", Bindings: []Access{ReadWrite}})
+// findLanes has code tell the size of subgroups, where software has any. Nobody
+// needs to know it: a driver that fails at this goes without.
+func (d *Device) findLanes(code string) {
+	d.features.Lanes = 0
+	if !d.adapter.Software || !d.features.Subgroups {
+		return
+	}
+	lanes, err := d.lanes(code)
+	if err != nil {
+		d.log.Warn("subgroups of unknown size", "adapter", d.adapter.String(), "error", err)
+		d.err = nil
+	}
+	d.features.Lanes = lanes
+	d.trim(d.stats.Pooled)
+	d.stats = Stats{}
+}
+
+// lanes returns the size of subgroups, 0 where it differs.
+func (d *Device) lanes(code string) (int, error) {
+	k, err := d.Kernel(KernelSpec{Label: "lanes", Code: code, EntryPoint: "main", Bindings: []Access{ReadWrite}})
 	if err != nil {
 		return 0, err
 	}
