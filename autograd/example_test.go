@@ -3,18 +3,22 @@ package autograd_test
 import (
 	"context"
 	"fmt"
+	"log"
+	"testing"
 
 	"hidiff/autograd"
+	"hidiff/internal/testgpu"
 	"hidiff/tensor"
 	"hidiff/wgpu"
 )
+
+func TestMain(m *testing.M) { testgpu.Main(m) }
 
 // Fit a line by gradient descent.
 func Example() {
 	d, err := tensor.Open(wgpu.Options{})
 	if err != nil {
-		fmt.Println(err)
-		return
+		log.Fatal(err)
 	}
 	defer d.Close()
 	params := tensor.NewParameters(d, []tensor.ParameterSpec{
@@ -43,4 +47,7 @@ func Example() {
 		values, err := p.Floats(context.Background())
 		fmt.Printf("%s %.1f %v\n", p.Name, values, err)
 	}
+	// Output:
+	// slope [3.0] <nil>
+	// offset [-2.0] <nil>
 }

@@ -2,30 +2,15 @@ package autograd
 
 import (
 	"context"
-	"errors"
 	"math"
 	"math/rand/v2"
-	"os"
 	"testing"
 
+	"hidiff/internal/testgpu"
 	"hidiff/tensor"
-	"hidiff/wgpu"
 
 	"github.com/stretchr/testify/require"
 )
-
-// openDevice opens the adapter that HIDIFF_GPU names, or skips: REQUIRE_GPU=1
-// turns the skip into a failure.
-func openDevice(t testing.TB) *tensor.Device {
-	t.Helper()
-	d, err := tensor.Open(wgpu.Options{GPU: os.Getenv("HIDIFF_GPU")})
-	if none := (*wgpu.NoAdapterError)(nil); errors.As(err, &none) && os.Getenv("REQUIRE_GPU") == "" {
-		t.Skipf("no adapter: %v", err)
-	}
-	require.NoError(t, err)
-	t.Cleanup(d.Close)
-	return d
-}
 
 func random(seed uint64, n int) []float32 {
 	r := rand.New(rand.NewPCG(seed, uint64(n)))
@@ -104,7 +89,7 @@ func (p *perceptron) step(t *testing.T, d *tensor.Device, tape *Tape, times int)
 
 // Computing blocks again changes no bit, saves memory, and leaves nothing behind.
 func TestCheckpointChangesNothing(t *testing.T) {
-	d := openDevice(t)
+	d := testgpu.Open(t)
 	p := newPerceptron(d, false)
 	defer p.release()
 	want, wantInput := p.step(t, d, &Tape{}, 1)
@@ -124,7 +109,7 @@ func TestCheckpointChangesNothing(t *testing.T) {
 
 // Gradients add up until they are cleared.
 func TestGradientsAccumulate(t *testing.T) {
-	d := openDevice(t)
+	d := testgpu.Open(t)
 	p := newPerceptron(d, false)
 	defer p.release()
 	once, _ := p.step(t, d, &Tape{}, 1)
@@ -138,7 +123,7 @@ func TestGradientsAccumulate(t *testing.T) {
 
 // The scale of Backward is that of all gradients.
 func TestBackwardScales(t *testing.T) {
-	d := openDevice(t)
+	d := testgpu.Open(t)
 	gradient := func(scale float32) []float32 {
 		tape := &Tape{}
 		x := tape.Leaf(tensor.From(d, random(1, 8), 2, 4))
@@ -154,7 +139,7 @@ func TestBackwardScales(t *testing.T) {
 
 // A variable that is used twice gets both gradients, also where the tape shares them.
 func TestVariablesUsedTwice(t *testing.T) {
-	d := openDevice(t)
+	d := testgpu.Open(t)
 	tape := &Tape{}
 	x := tape.Leaf(tensor.From(d, random(1, 8), 2, 4))
 	sum := Add(x, x)
@@ -167,7 +152,7 @@ func TestVariablesUsedTwice(t *testing.T) {
 
 // Frozen networks, and whatever has no tape, are not recorded.
 func TestFrozenNetworksCostNothing(t *testing.T) {
-	d := openDevice(t)
+	d := testgpu.Open(t)
 	p := newPerceptron(d, true)
 	defer p.release()
 	for _, tape := range []*Tape{{}, nil} {
@@ -190,7 +175,7 @@ func TestFrozenNetworksCostNothing(t *testing.T) {
 
 // The tracer names the first operator that makes a NaN, forward or backward.
 func TestDetectAnomaly(t *testing.T) {
-	d := openDevice(t)
+	d := testgpu.Open(t)
 	p := newPerceptron(d, false)
 	defer p.release()
 	checkpointing := false

@@ -11,23 +11,12 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"hidiff/hidiff/photo"
+	"hidiff/internal/testgpu"
 	"hidiff/wgpu"
 )
 
-// needGPU skips a test where there is no adapter, unless REQUIRE_GPU=1.
-func needGPU(t *testing.T) {
-	t.Helper()
-	if len(wgpu.Adapters()) > 0 {
-		return
-	}
-	if os.Getenv("REQUIRE_GPU") == "1" {
-		t.Fatal("REQUIRE_GPU=1, and there is no adapter")
-	}
-	t.Skip("SKIPPED: no GPU adapter, not even a software one")
-}
-
 func TestDeviceGPUs(t *testing.T) {
-	needGPU(t)
+	testgpu.Need(t)
 	got := run(t.Context(), nil, "gpus")
 	require.Zero(t, got.code)
 	require.Contains(t, got.stdout, wgpu.Adapters()[0].Name)
@@ -41,7 +30,7 @@ func TestDeviceGPUs(t *testing.T) {
 
 // TestDeviceDeblur restores the smallest photos, two ways to the same result.
 func TestDeviceDeblur(t *testing.T) {
-	needGPU(t)
+	testgpu.Need(t)
 	t.Chdir(t.TempDir())
 	for name, p := range map[string]*photo.Photo{"one.png": picture(1, 1), "odd.png": picture(7, 5), "c.tif": picture(40, 33)} {
 		write(t, filepath.Join("in", name), p)
@@ -67,7 +56,7 @@ func TestDeviceDeblur(t *testing.T) {
 }
 
 func TestDevicePlan(t *testing.T) {
-	needGPU(t)
+	testgpu.Need(t)
 	path := filepath.Join(t.TempDir(), "a.png")
 	write(t, path, picture(64, 48))
 	got := run(t.Context(), nil, "deblur", path, "--plan", "--json", "-m", tiny)
@@ -81,7 +70,7 @@ func TestDevicePlan(t *testing.T) {
 }
 
 func TestDeviceErrors(t *testing.T) {
-	needGPU(t)
+	testgpu.Need(t)
 	dir := t.TempDir()
 	path := filepath.Join(dir, "a.png")
 	write(t, path, picture(64, 48))
@@ -107,7 +96,7 @@ func TestDeviceErrors(t *testing.T) {
 
 // TestDeviceInterrupted ends a restoration on its way.
 func TestDeviceInterrupted(t *testing.T) {
-	needGPU(t)
+	testgpu.Need(t)
 	dir := t.TempDir()
 	write(t, filepath.Join(dir, "in", "a.png"), picture(200, 160))
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
@@ -126,7 +115,7 @@ func TestDeviceInterrupted(t *testing.T) {
 }
 
 func TestDeviceDoctor(t *testing.T) {
-	needGPU(t)
+	testgpu.Need(t)
 	got := run(t.Context(), nil, "doctor")
 	require.Equal(t, exitOK, got.code, got.stdout+got.stderr)
 	require.Contains(t, got.stdout, "* 0: "+wgpu.Adapters()[0].Name)

@@ -15,6 +15,7 @@ import (
 	"hidiff/hidiff"
 	"hidiff/hidiff/eval"
 	"hidiff/hidiff/photo"
+	"hidiff/internal/testgpu"
 )
 
 // TestEvalResultsOfAnotherKind names results that only a conversion would make comparable, and scores the others.
@@ -197,7 +198,7 @@ func TestEvalPriors(t *testing.T) {
 
 // TestDeviceEvalDeblur holds eval and deblur to the same bytes of the same folder, subfolders included.
 func TestDeviceEvalDeblur(t *testing.T) {
-	needGPU(t)
+	testgpu.Need(t)
 	t.Chdir(t.TempDir())
 	for i, name := range []string{"a.png", "deep/a.png", "deep/er/b.c.png"} {
 		sharp := picture(24+i, 17)
@@ -226,7 +227,7 @@ func TestDeviceEvalDeblur(t *testing.T) {
 
 // TestDeviceEvalPriors restores under all priors, to three different results, with no more networks than each needs.
 func TestDeviceEvalPriors(t *testing.T) {
-	needGPU(t)
+	testgpu.Need(t)
 	testSet(t)
 	net := func(name string) string { return filepath.Join(tiny, "gopro_tiny_"+name+".pth") }
 	seen := map[string]string{}

@@ -19,6 +19,7 @@ import (
 	"hidiff/hidiff/eval"
 	"hidiff/hidiff/metrics"
 	"hidiff/hidiff/photo"
+	"hidiff/internal/testgpu"
 )
 
 // evalEngine restores by adding the seed to every sample.
@@ -658,7 +659,7 @@ func TestEvalNames(t *testing.T) {
 
 // TestDeviceEval evaluates a small set from end to end, restored by a real network, report included.
 func TestDeviceEval(t *testing.T) {
-	needGPU(t)
+	testgpu.Need(t)
 	testFile(t)
 	for i, name := range []string{"00_astronaut", "01_coffee"} {
 		for what, root := range map[string]string{"gt": "target", "out": "input"} {

@@ -6,12 +6,14 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"hidiff/internal/testgpu"
 )
 
 // TestDeviceSample restores what `make demo` restores, with the model that is built in, as a newcomer does; a photo that is sharp
 // already stays as it is.
 func TestDeviceSample(t *testing.T) {
-	needGPU(t)
+	testgpu.Need(t)
 	t.Setenv("HIDIFF_MODEL", "")
 	sample, err := filepath.Abs(filepath.Join("..", "docs", "model", "sample"))
 	require.NoError(t, err)

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"hidiff/internal/testgpu"
 )
 
 // running is a process of the program.
@@ -90,7 +92,7 @@ func TestNohup(t *testing.T) {
 
 // TestHangUpOfTraining: it saves, though what reads its messages is gone, too.
 func TestHangUpOfTraining(t *testing.T) {
-	needGPU(t)
+	testgpu.Need(t)
 	workshop(t)
 	c := hidiffProcess(t, "train", "-opt", "s1.yml", "--force_yml", "train:total_iter=100000", "--force_yml", "logger:save_checkpoint_freq=100000")
 	read, messages, err := os.Pipe()
@@ -119,7 +121,7 @@ func TestHangUpOfTraining(t *testing.T) {
 }
 
 func TestHangUpOfVideo(t *testing.T) {
-	needGPU(t)
+	testgpu.Need(t)
 	t.Chdir(t.TempDir())
 	clip(t, "clip.mp4", "")
 	r := begin(t, "out/.hidiff-*.tmp", hidiffProcess(t, "deblur", "clip.mp4", "-o", "out/", "-x", "-m", tiny))

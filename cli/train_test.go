@@ -21,6 +21,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"hidiff/hidiff/photo"
+	"hidiff/internal/testgpu"
 )
 
 // tinyTraining is an option file of a small network; %s are name, model_type, and what
@@ -142,7 +143,7 @@ func TestMain(m *testing.M) {
 // train runs a command line that must succeed.
 func train(t *testing.T, args ...string) result {
 	t.Helper()
-	needGPU(t)
+	testgpu.Need(t)
 	var stdout, stderr bytes.Buffer
 	code := Execute(t.Context(), append([]string{"train"}, args...), nil, &stdout, &stderr)
 	require.Equal(t, exitOK, code, stderr.String())
@@ -228,7 +229,7 @@ func TestTrainBothStages(t *testing.T) {
 
 // Killed after its first checkpoint and resumed, a training ends with the same bytes.
 func TestTrainResumesExactly(t *testing.T) {
-	needGPU(t)
+	testgpu.Need(t)
 	workshop(t)
 	for _, stage := range []string{"1", "2"} {
 		t.Run("stage "+stage, func(t *testing.T) {
@@ -270,7 +271,7 @@ func removeLater(t *testing.T, name string) {
 
 // Ctrl-C finishes the iteration, saves, and says how to go on.
 func TestTrainStops(t *testing.T) {
-	needGPU(t)
+	testgpu.Need(t)
 	workshop(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	w := &cancelling{after: "iter:       4", cancel: cancel}
@@ -333,7 +334,7 @@ func TestTrainOverfits(t *testing.T) {
 
 // A training that diverges stops before it saves anything broken, or passes over the iterations.
 func TestTrainDiverges(t *testing.T) {
-	needGPU(t)
+	testgpu.Need(t)
 	workshop(t)
 	diverging := []string{"train", "-opt", "s1.yml", "--force_yml", "train:optim_total:lr=1.0e+30", "--force_yml", "train:scheduler:eta_mins=[1.0e+30, 0.0]"}
 	var stderr bytes.Buffer
@@ -356,7 +357,7 @@ func TestTrainDiverges(t *testing.T) {
 
 // Mistakes are named before anything is written.
 func TestTrainRefuses(t *testing.T) {
-	needGPU(t)
+	testgpu.Need(t)
 	workshop(t)
 	for _, c := range []struct {
 		name string

@@ -14,20 +14,15 @@ import (
 
 	"hidiff/hidiff/photo"
 	"hidiff/hidiff/video"
+	"hidiff/internal/testenv"
+	"hidiff/internal/testgpu"
 )
 
 // clip makes a short video with sound: 5 frames of 32×24, the last ones a little late.
 func clip(t *testing.T, path, more string) {
 	t.Helper()
-	for _, program := range []string{"ffmpeg", "ffprobe"} {
-		if _, err := exec.LookPath(program); err == nil {
-			continue
-		}
-		if os.Getenv("REQUIRE_FFMPEG") == "1" {
-			t.Fatalf("REQUIRE_FFMPEG=1, and there is no %s", program)
-		}
-		t.Skipf("SKIPPED: no %s", program)
-	}
+	testenv.Program(t, "FFMPEG", "ffmpeg")
+	testenv.Program(t, "FFMPEG", "ffprobe")
 	require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o777))
 	args := strings.Fields("-nostdin -v error -f lavfi -i testsrc2=size=32x24:rate=25:duration=0.2,settb=1/1000,setpts=PTS+gt(N\\,2)*10 " +
 		"-f lavfi -i sine=duration=0.2 -fps_mode passthrough -enc_time_base 1:1000 -video_track_timescale 1000 -c:v libx264 -pix_fmt yuv420p " + more)
@@ -209,7 +204,7 @@ func TestVideoWithoutFFmpeg(t *testing.T) {
 
 // TestDeviceVideo runs the whole program.
 func TestDeviceVideo(t *testing.T) {
-	needGPU(t)
+	testgpu.Need(t)
 	t.Chdir(t.TempDir())
 	clip(t, "clip.mp4", "")
 	got := run(t.Context(), nil, "deblur", "clip.mp4", "-o", "out.mkv", "-m", tiny)

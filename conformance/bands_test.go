@@ -7,6 +7,7 @@ import (
 	"hidiff/autograd"
 	"hidiff/conformance/ref"
 	"hidiff/hidiff"
+	"hidiff/internal/testgpu"
 	"hidiff/tensor"
 
 	"github.com/stretchr/testify/require"
@@ -54,7 +55,7 @@ func inBands(t *testing.T, d *tensor.Device, modes []bandMode, exact, temporarie
 }
 
 func TestBandsChangeNothing(t *testing.T) {
-	d := openDevice(t)
+	d := testgpu.Open(t)
 	conv := func(shuffle int, c tensor.Conv) func(*bench) output {
 		return func(b *bench) output {
 			x := b.image("x")
@@ -119,7 +120,7 @@ func TestBandsChangeNothing(t *testing.T) {
 }
 
 func TestNetworkInBands(t *testing.T) {
-	d := openDevice(t)
+	d := testgpu.Open(t)
 	for name, c := range map[string]hidiff.Config{"gopro": hidiff.GoPro(), "realblur": hidiff.RealBlur()} {
 		t.Run(name, func(t *testing.T) {
 			c := smallConfig(c)
@@ -142,7 +143,7 @@ func TestNetworkInBands(t *testing.T) {
 
 // Whatever kernel is chosen for matrix products, results are right.
 func TestLinearVariants(t *testing.T) {
-	d := openDevice(t)
+	d := testgpu.Open(t)
 	for _, variant := range []string{"rows", "tiled", "direct", "windowed", "few"} {
 		d := d.With(tensor.Execution{Variant: variant})
 		for _, name := range []string{"conv1x1", "linear", "feedforward", "mdta"} {

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"hidiff/conformance/ref"
+	"hidiff/internal/testgpu"
 	"hidiff/tensor"
 
 	"github.com/stretchr/testify/require"
@@ -44,7 +45,7 @@ var tokenSizes = []struct{ images, tokens, hidden, channels int }{
 }
 
 func TestTokenMix(t *testing.T) {
-	d := openDevice(t)
+	d := testgpu.Open(t)
 	for _, s := range tokenSizes {
 		t.Run(fmt.Sprint(s), func(t *testing.T) {
 			x, ax := uniform(d, "mix x", s.images, s.tokens, s.channels)
@@ -61,7 +62,7 @@ func TestTokenMix(t *testing.T) {
 }
 
 func TestPatchMixer(t *testing.T) {
-	d := openDevice(t)
+	d := testgpu.Open(t)
 	for _, s := range tokenSizes {
 		t.Run(fmt.Sprint(s), func(t *testing.T) {
 			x, ax := uniform(d, "mixer x", s.images, s.tokens, s.channels)
@@ -82,7 +83,7 @@ func TestPatchMixer(t *testing.T) {
 // The latent encoder's input: two pictures of three channels, one after the
 // other, unshuffled together.
 func TestUnshuffleOfConcatenation(t *testing.T) {
-	d := openDevice(t)
+	d := testgpu.Open(t)
 	for _, c := range []struct{ a, b, r int }{{3, 3, 4}, {3, 1, 3}, {5, 2, 1}} {
 		a, b := Uniform("gt", 2*c.a*8*12*c.r), Uniform("lq", 2*c.b*8*12*c.r)
 		h, w := 8*c.r, 12
@@ -99,7 +100,7 @@ func TestUnshuffleOfConcatenation(t *testing.T) {
 
 // Pooling sums many pixels: it must not lose accuracy in a large image.
 func TestPoolOfALargeImage(t *testing.T) {
-	d := openDevice(t)
+	d := testgpu.Open(t)
 	const h, w, c = 331, 4003, 4
 	values := make([]float32, h*w*c)
 	for i := range values {
@@ -116,7 +117,7 @@ func TestPoolOfALargeImage(t *testing.T) {
 }
 
 func TestLosses(t *testing.T) {
-	d := openDevice(t)
+	d := testgpu.Open(t)
 	for _, shape := range [][]int{{1}, {3, 5}, {2, 129, 65, 3}, {5, 100_001}} {
 		a, aa := uniform(d, "reduce a", shape...)
 		b, ab := uniform(d, "reduce b", shape...)
@@ -166,7 +167,7 @@ func TestLosses(t *testing.T) {
 // Norm, coefficient and step follow each other on the device: the clipped step
 // is the step of the clipped gradient.
 func TestClippedAdamStep(t *testing.T) {
-	d := openDevice(t)
+	d := testgpu.Open(t)
 	f, err := OpenFixture(Testdata("ops", "clip_grad_norm.safetensors"))
 	require.NoError(t, err)
 	var flat, clipped []float32
@@ -199,14 +200,14 @@ func TestClippedAdamStep(t *testing.T) {
 
 // The 1e-6 beside the norm matters where gradients vanish.
 func TestClipOfATinyNorm(t *testing.T) {
-	d := openDevice(t)
+	d := testgpu.Open(t)
 	got := tensor.ClipCoefficient(tensor.From(d, []float32{1e-6}, 1), 1e-6, tensor.New(d, 2), 1, false)
 	requireMatches(t, got, ref.From([]float64{0.5}, 1), 1e-6)
 }
 
 // Padding must not count as a zero among the largest values.
 func TestSoftmaxOfVeryNegativeRows(t *testing.T) {
-	d := openDevice(t)
+	d := testgpu.Open(t)
 	values := Uniform("softmax", 3*5)
 	for i := range values {
 		values[i] -= 500

@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"hidiff/hidiff"
+	"hidiff/internal/testgpu"
 
 	"github.com/stretchr/testify/require"
 )
@@ -83,7 +84,7 @@ func setEmbedDim(c *hidiff.Config, e int) {
 }
 
 func TestNetworksMatchReference(t *testing.T) {
-	d := openDevice(t)
+	d := testgpu.Open(t)
 	for _, c := range configurations {
 		t.Run(c.name, func(t *testing.T) {
 			config := smallConfig(c.base())
@@ -109,7 +110,7 @@ func networkResults(t *testing.T, r *runner, c hidiff.Config, s photoSize) (resu
 
 // Both samplers under every schedule: of the networks, only net_d and net_le_dm matter.
 func TestSchedulesMatchReference(t *testing.T) {
-	d := openDevice(t)
+	d := testgpu.Open(t)
 	for base, schedules := range map[string][]string{
 		"gopro":    {"linear", "quad", "warmup10", "warmup50", "const", "cosine"},
 		"realblur": {"linear", "cosine", "sqrt_linear", "sqrt"},

@@ -8,12 +8,13 @@ import (
 	"testing"
 
 	"hidiff/conformance/ref"
+	"hidiff/internal/testgpu"
 
 	"github.com/stretchr/testify/require"
 )
 
 func TestOperatorsMatchFixtures(t *testing.T) {
-	d := openDevice(t)
+	d := testgpu.Open(t)
 	for _, f := range fixtures(t, "ops") {
 		if _, ok := LookupOperator(f.Op); !ok {
 			continue
@@ -43,7 +44,7 @@ func TestEveryOperatorHasARow(t *testing.T) {
 }
 
 func TestOperatorsMatchReferenceAtOddSizes(t *testing.T) {
-	d := openDevice(t)
+	d := testgpu.Open(t)
 	for _, o := range Operators {
 		t.Run(o.Name, func(t *testing.T) {
 			_, err := o.sweep(t.Context(), d, allWidths)
@@ -54,7 +55,7 @@ func TestOperatorsMatchReferenceAtOddSizes(t *testing.T) {
 
 // Misuse must come back as an error, whatever it is.
 func TestOperatorsRefuseMisuse(t *testing.T) {
-	d := openDevice(t)
+	d := testgpu.Open(t)
 	for _, o := range Operators {
 		_, err := o.Run(context.Background(), d, map[string]Tensor{}, nil)
 		require.Error(t, err, o.Name)

@@ -9,12 +9,14 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"hidiff/internal/testgpu"
 )
 
 // runAll returns the results of RunDir, and its error.
 func runAll(t *testing.T, ctx context.Context, dir string) (results []Result, err error) {
 	t.Helper()
-	d := openDevice(t)
+	d := testgpu.Open(t)
 	err = RunDir(ctx, d, dir, func(r Result) { results = append(results, r) })
 	require.NoError(t, d.Err())
 	return results, err

@@ -5,13 +5,14 @@ import (
 	"fmt"
 	"testing"
 
+	"hidiff/internal/testgpu"
 	"hidiff/tensor"
 
 	"github.com/stretchr/testify/require"
 )
 
 func TestSelfTest(t *testing.T) {
-	d := openDevice(t)
+	d := testgpu.Open(t)
 	var results []Result
 	require.NoError(t, SelfTest(t.Context(), d, func(r Result) {
 		t.Logf("%-10s %-28s %.1e %.2fs", r.Kind, r.Name, r.Diff.MaxRel, r.Seconds)
@@ -26,7 +27,7 @@ func TestSelfTest(t *testing.T) {
 
 // Whatever an operator panics with is that check's failure, and the others go on.
 func TestSelfTestSurvivesPanics(t *testing.T) {
-	d := openDevice(t)
+	d := testgpu.Open(t)
 	dispatches := 0
 	before := func() {
 		if dispatches++; dispatches == 1 {
@@ -41,7 +42,7 @@ func TestSelfTestSurvivesPanics(t *testing.T) {
 }
 
 func TestSelfTestStops(t *testing.T) {
-	d := openDevice(t)
+	d := testgpu.Open(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	results := 0
 	err := SelfTest(ctx, d, func(Result) { results++; cancel() })

@@ -1,26 +1,19 @@
 package hidiff
 
 import (
-	"errors"
-	"os"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
+	"hidiff/internal/testgpu"
 	"hidiff/tensor"
-	"hidiff/wgpu"
 )
 
 // The released networks restore a photo of 256 x 256 pixels in few dispatches,
 // as docs/PERFORMANCE.md says, with the kernels of hardware GPUs. Those for
 // software Vulkan with eight lanes take a dispatch for each window of weights.
 func TestDispatches(t *testing.T) {
-	d, err := tensor.Open(wgpu.Options{GPU: os.Getenv("HIDIFF_GPU")})
-	if none := (*wgpu.NoAdapterError)(nil); errors.As(err, &none) && os.Getenv("REQUIRE_GPU") == "" {
-		t.Skipf("no adapter: %v", err)
-	}
-	require.NoError(t, err)
-	defer d.Close()
+	d := testgpu.Open(t)
 	for _, c := range []struct {
 		name, variant string
 		config        Config

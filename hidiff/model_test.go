@@ -2,8 +2,6 @@ package hidiff_test
 
 import (
 	"context"
-	"errors"
-	"os"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -11,10 +9,11 @@ import (
 	"hidiff/conformance"
 	"hidiff/hidiff"
 	"hidiff/hidiff/photo"
-	"hidiff/wgpu"
+	"hidiff/internal/testenv"
+	"hidiff/internal/testgpu"
 )
 
-func haveGPU() bool { return len(wgpu.Adapters()) > 0 }
+func TestMain(m *testing.M) { testgpu.Main(m) }
 
 // fixtureWeights are those of the gopro_tiny or realblur_tiny fixtures.
 func fixtureWeights(t *testing.T, name string) *hidiff.Weights {
@@ -39,12 +38,9 @@ func openModel(t *testing.T, o hidiff.Options) *hidiff.Model {
 
 func openWeights(t *testing.T, w *hidiff.Weights, o hidiff.Options) *hidiff.Model {
 	t.Helper()
-	o.GPU = os.Getenv("HIDIFF_GPU")
+	o.GPU = testenv.GPU()
 	m, err := hidiff.NewModel(w, o)
-	if none := (*wgpu.NoAdapterError)(nil); errors.As(err, &none) && os.Getenv("REQUIRE_GPU") == "" {
-		t.Skipf("no adapter: %v", err)
-	}
-	require.NoError(t, err)
+	testgpu.Opened(t, err)
 	t.Cleanup(m.Close)
 	return m
 }

@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"hidiff/internal/testenv"
 )
 
 func Example() {
@@ -34,19 +36,6 @@ func TestSpecialisation(t *testing.T) {
 	require.Contains(t, code, "const NORM: Norm = 2u;")
 }
 
-// validator is a program that reads WGSL; absent ones are reported and skipped.
-func validator(t *testing.T, name string) string {
-	t.Helper()
-	path, err := exec.LookPath(name)
-	if err != nil {
-		if os.Getenv("REQUIRE_VALIDATORS") != "" {
-			t.Fatalf("%s is not installed", name)
-		}
-		t.Skipf("%s is not installed: shaders were not checked by it", name)
-	}
-	return path
-}
-
 // written are specialisations that unroll loops in other ways than the defaults.
 var written = map[string][]Constants{
 	"linear_rows": {{"DEPTH": 8, "ROWS": 4, "NORM": 2}, {"DEPTH": 96, "ROWS": 3, "NORM": 1}},
@@ -70,7 +59,7 @@ func sources(t *testing.T) map[string]string {
 }
 
 func TestNagaTranslatesEveryShader(t *testing.T) {
-	naga := validator(t, "naga")
+	naga := testenv.Program(t, "VALIDATORS", "naga")
 	for name, path := range sources(t) {
 		for _, target := range []string{"spv", "metal", "hlsl"} {
 			out, err := exec.Command(naga, path, strings.TrimSuffix(path, "wgsl")+target).CombinedOutput()
@@ -80,7 +69,7 @@ func TestNagaTranslatesEveryShader(t *testing.T) {
 }
 
 func TestTintAcceptsEveryShader(t *testing.T) {
-	tint := validator(t, "tint")
+	tint := testenv.Program(t, "VALIDATORS", "tint")
 	for name, path := range sources(t) {
 		code, err := os.ReadFile(path)
 		require.NoError(t, err)

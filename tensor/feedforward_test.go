@@ -203,11 +203,7 @@ func TestGateBackward(t *testing.T) {
 }
 
 func BenchmarkFeedForwardBackward(b *testing.B) {
-	d, err := Open(wgpu.Options{GPU: os.Getenv("HIDIFF_GPU"), Profile: os.Getenv("PROFILE") != ""})
-	if err != nil {
-		b.Skip(err)
-	}
-	defer d.Close()
+	d := openWith(b, wgpu.Options{Profile: os.Getenv("PROFILE") != ""})
 	p := feedForwardInputs(1, 96, 255, 128, 128, false, true, false)
 	f := feedForward(d, p, trainable)
 	x, g := imageOf(d, p["x"]), imageOf(d, p["g"])

@@ -3,12 +3,10 @@ package tensor
 import (
 	"context"
 	"fmt"
-	"os"
 	"testing"
 	"time"
 
 	"hidiff/conformance/ref"
-	"hidiff/wgpu"
 
 	"github.com/stretchr/testify/require"
 )
@@ -224,11 +222,7 @@ func TestHIMBackwardAdds(t *testing.T) {
 }
 
 func BenchmarkHIMBackward(b *testing.B) {
-	d, err := Open(wgpu.Options{GPU: os.Getenv("HIDIFF_GPU")})
-	if err != nil {
-		b.Skip(err)
-	}
-	defer d.Close()
+	d := openDevice(b)
 	c := himCase{1, 128, 128, 16, 96, 1, WithBias, false}
 	m, x, kv, dy, dkv := c.upload(d, c.inputs())
 	ctx := context.Background()

@@ -16,7 +16,6 @@ import (
 	"unsafe"
 
 	"hidiff/shaders"
-	"hidiff/wgpu"
 
 	"github.com/stretchr/testify/require"
 )
@@ -206,10 +205,7 @@ func TestParametersArePacked(t *testing.T) {
 // device that only counts.
 func oneDispatch(tb testing.TB) func() {
 	tb.Helper()
-	open, err := Open(wgpu.Options{})
-	require.NoError(tb, err)
-	tb.Cleanup(open.Close)
-	d := open.DryRun(0)
+	d := openDevice(tb).DryRun(0)
 	x, y := New(d, 64, 48), New(d, 64, 48)
 	bound, n := views(x.whole(), x.whole(), x.whole(), x.whole(), y.whole()), 0
 	dispatch := func() {

@@ -270,11 +270,7 @@ func TestAttentionBackwardRepeats(t *testing.T) {
 }
 
 func BenchmarkAttentionBackward(b *testing.B) {
-	d, err := Open(wgpu.Options{GPU: os.Getenv("HIDIFF_GPU"), Profile: os.Getenv("PROFILE") != ""})
-	if err != nil {
-		b.Skip(err)
-	}
-	defer d.Close()
+	d := openWith(b, wgpu.Options{Profile: os.Getenv("PROFILE") != ""})
 	for _, c := range []struct{ dim, heads, size int }{{96, 1, 128}, {384, 8, 16}} {
 		b.Run(fmt.Sprint(c.dim, " channels"), func(b *testing.B) {
 			p := attentionInputs(1, c.dim, c.heads, c.size, c.size, false, true, false)

@@ -6,23 +6,28 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
-	"os"
 	"slices"
 	"sync"
 	"testing"
 
+	"hidiff/internal/testenv"
 	"hidiff/wgpu"
 
 	"github.com/stretchr/testify/require"
 )
 
-// openDevice opens the adapter that HIDIFF_GPU names, or skips: REQUIRE_GPU=1
-// turns the skip into a failure.
 func openDevice(t testing.TB) *Device {
 	t.Helper()
-	d, err := Open(wgpu.Options{GPU: os.Getenv("HIDIFF_GPU")})
-	if none := (*wgpu.NoAdapterError)(nil); errors.As(err, &none) && os.Getenv("REQUIRE_GPU") == "" {
-		t.Skipf("no adapter: %v", err)
+	return openWith(t, wgpu.Options{})
+}
+
+// openWith opens the adapter that HIDIFF_GPU names; a test without one ends.
+func openWith(t testing.TB, o wgpu.Options) *Device {
+	t.Helper()
+	o.GPU = testenv.GPU()
+	d, err := Open(o)
+	if none := (*wgpu.NoAdapterError)(nil); errors.As(err, &none) {
+		testenv.Missing(t, "GPU", err)
 	}
 	require.NoError(t, err)
 	t.Cleanup(d.Close)

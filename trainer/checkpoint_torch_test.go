@@ -7,13 +7,13 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"hidiff/internal/python"
+	"hidiff/internal/testenv"
 )
 
 // TestTorchGoesOn lets PyTorch load what we wrote of BasicSR's training, as BasicSR does, and take two
 // more steps from there and from the original: they must be equal to the bit.
 func TestTorchGoesOn(t *testing.T) {
-	program := python.With(t, "torch")
+	program := testenv.Python(t, "torch")
 	c, err := LoadCheckpoint(filepath.Join(resumeFixture, "3.state"), tinyParams(t, "net_g", "net_le"))
 	require.NoError(t, err)
 	c.Extra = &ExtraState{Seed: 1 << 63, Sample: 48, Best: BestResults{"Val": {"psnr": {28, 3}}}}

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"math"
 	"os"
@@ -15,24 +14,14 @@ import (
 
 	"hidiff/autograd"
 	"hidiff/hidiff/photo"
+	"hidiff/internal/testgpu"
 	"hidiff/tensor"
 	"hidiff/wgpu"
 
 	"github.com/stretchr/testify/require"
 )
 
-// openDevice opens the adapter that HIDIFF_GPU names, or skips: REQUIRE_GPU=1
-// turns the skip into a failure.
-func openDevice(t testing.TB) *tensor.Device {
-	t.Helper()
-	d, err := tensor.Open(wgpu.Options{GPU: os.Getenv("HIDIFF_GPU")})
-	if none := (*wgpu.NoAdapterError)(nil); errors.As(err, &none) && os.Getenv("REQUIRE_GPU") == "" {
-		t.Skipf("no adapter: %v", err)
-	}
-	require.NoError(t, err)
-	t.Cleanup(d.Close)
-	return d
-}
+var openDevice = testgpu.Open
 
 // tint is the smallest of models: a 1x1 convolution of the colours.
 type tint struct {

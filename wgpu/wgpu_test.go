@@ -4,24 +4,24 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
-	"os"
 	"runtime"
 	"sync"
 	"testing"
 	"weak"
 
+	"hidiff/internal/testenv"
+
 	gpu "github.com/oliverbestmann/webgpu/wgpu"
 	"github.com/stretchr/testify/require"
 )
 
-// open returns a device for testing, or skips: REQUIRE_GPU=1 turns the skip
-// into a failure.
+// open returns a device of the adapter that HIDIFF_GPU names; a test without one ends.
 func open(t *testing.T, o Options) *Device {
 	t.Helper()
-	o.GPU = os.Getenv("HIDIFF_GPU")
+	o.GPU = testenv.GPU()
 	d, err := Open(o)
-	if none := (*NoAdapterError)(nil); errors.As(err, &none) && os.Getenv("REQUIRE_GPU") == "" {
-		t.Skipf("no adapter: %v", err)
+	if none := (*NoAdapterError)(nil); errors.As(err, &none) {
+		testenv.Missing(t, "GPU", err)
 	}
 	require.NoError(t, err)
 	t.Cleanup(d.Close)
@@ -284,9 +284,9 @@ func TestDryRunCounts(t *testing.T) {
 }
 
 func TestClosedDeviceIsForgotten(t *testing.T) {
-	open(t, Options{}) // skips where there is none
+	open(t, Options{}) // ends the test where there is none
 	device := func() weak.Pointer[Device] {
-		d, err := Open(Options{GPU: os.Getenv("HIDIFF_GPU")})
+		d, err := Open(Options{GPU: testenv.GPU()})
 		require.NoError(t, err)
 		k := axpyKernel(t, d)
 		d.Dispatch(Dispatch{Kernel: k, Params: u32s(1, 1), Views: []View{Whole(filled(t, d, 1)), Whole(filled(t, d, 1))}, Groups: [3]uint32{1, 1, 1}})

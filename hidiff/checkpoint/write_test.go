@@ -14,7 +14,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"hidiff/internal/python"
+	"hidiff/internal/testenv"
 )
 
 // roundTrip writes value, reads it back, and writes that again.
@@ -163,7 +163,7 @@ func TestWriteToBadPlaces(t *testing.T) {
 
 // TestTorchReads has PyTorch read what WritePTH wrote.
 func TestTorchReads(t *testing.T) {
-	program := python.With(t, "torch")
+	program := testenv.Python(t, "torch")
 	dir := t.TempDir()
 	var values []string
 	for _, name := range []string{"torch_values.pth", "torch_tensors.pth", "torch_2.state", "with_ema_net_d.pth"} {

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"hidiff/internal/testenv"
 )
 
 // browser is a headless Chromium, spoken to by the DevTools protocol over pipes.
@@ -32,21 +34,10 @@ type reply struct {
 	Error  *struct{ Message string }
 }
 
-// startBrowser skips the test where there is no Chromium, unless REQUIRE_BROWSER=1.
+// startBrowser ends the test where there is no Chromium.
 func startBrowser(t *testing.T) *browser {
 	t.Helper()
-	var program string
-	for _, name := range []string{"chromium", "chromium-browser", "google-chrome", "google-chrome-stable"} {
-		if path, err := exec.LookPath(name); err == nil && program == "" {
-			program = path
-		}
-	}
-	if program == "" {
-		if os.Getenv("REQUIRE_BROWSER") == "1" {
-			t.Fatal("REQUIRE_BROWSER=1, and there is no Chromium")
-		}
-		t.Skip("SKIPPED: there is no Chromium to open the report in")
-	}
+	program := testenv.Program(t, "BROWSER", "chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 	input, to, err := os.Pipe()
 	require.NoError(t, err)
 	output, from, err := os.Pipe()

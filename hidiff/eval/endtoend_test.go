@@ -21,7 +21,7 @@ import (
 	"hidiff/hidiff"
 	"hidiff/hidiff/checkpoint"
 	"hidiff/hidiff/eval"
-	"hidiff/wgpu"
+	"hidiff/internal/testgpu"
 )
 
 // command runs a command line as the program does, and requires success.
@@ -49,12 +49,7 @@ func mildWeights(t *testing.T, testdata, path string) {
 
 // TestEndToEnd makes blurry pairs of photos, restores and scores them by all protocols, and opens the report.
 func TestEndToEnd(t *testing.T) {
-	if len(wgpu.Adapters()) == 0 {
-		if os.Getenv("REQUIRE_GPU") == "1" {
-			t.Fatal("REQUIRE_GPU=1, and there is no adapter")
-		}
-		t.Skip("SKIPPED: no GPU adapter, not even a software one")
-	}
+	testgpu.Need(t)
 	testdata, err := filepath.Abs("../../conformance/testdata")
 	require.NoError(t, err)
 	photos := filepath.Join(testdata, "metrics")

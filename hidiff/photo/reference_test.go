@@ -9,7 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"hidiff/internal/python"
+	"hidiff/internal/testenv"
 )
 
 // Files made and decoded by other programs. The largest difference allowed covers rounding in the
@@ -47,7 +47,7 @@ func TestAgainstPillow(t *testing.T) {
 
 // What we write, read by another program, where there is one.
 func TestPillowReadsOurs(t *testing.T) {
-	program := python.With(t, "PIL")
+	program := testenv.Python(t, "PIL")
 	dir := t.TempDir()
 	for _, f := range []Format{PNG, TIFF, WebP, BMP} {
 		for _, p := range []*Photo{noise(70, 41, 3, 255, f.KeepsAlpha()), noise(33, 70, 1, 255, false)} {

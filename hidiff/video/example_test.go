@@ -7,16 +7,20 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"testing"
 
 	"hidiff/hidiff/photo"
 	"hidiff/hidiff/video"
+	"hidiff/internal/testenv"
 )
 
-// Turns a clip into its negative. It runs only where ffmpeg is installed.
+func TestMain(m *testing.M) {
+	_, err := exec.LookPath("ffmpeg")
+	testenv.Main(m, "FFMPEG", err == nil)
+}
+
+// Turns a clip into its negative.
 func Example() {
-	if _, err := exec.LookPath("ffmpeg"); err != nil {
-		return
-	}
 	dir, err := os.MkdirTemp("", "video")
 	if err != nil {
 		log.Fatal(err)
@@ -49,5 +53,6 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	fmt.Fprintln(os.Stderr, len(info.Times), "frames of", info.Width, "×", info.Height)
+	fmt.Println(len(info.Times), "frames of", info.Width, "×", info.Height)
+	// Output: 5 frames of 64 × 48
 }

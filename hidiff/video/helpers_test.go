@@ -13,20 +13,13 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"hidiff/hidiff/photo"
+	"hidiff/internal/testenv"
 )
 
-// needFFmpeg skips a test where ffmpeg is not installed, unless REQUIRE_FFMPEG=1.
 func needFFmpeg(t *testing.T) {
 	t.Helper()
-	for _, program := range []string{"ffmpeg", "ffprobe"} {
-		if _, err := exec.LookPath(program); err == nil {
-			continue
-		}
-		if os.Getenv("REQUIRE_FFMPEG") == "1" {
-			t.Fatalf("REQUIRE_FFMPEG=1, and there is no %s", program)
-		}
-		t.Skipf("SKIPPED: no %s", program)
-	}
+	testenv.Program(t, "FFMPEG", "ffmpeg")
+	testenv.Program(t, "FFMPEG", "ffprobe")
 }
 
 // ffmpeg makes a video of a few arguments, and returns its path.
