@@ -20,13 +20,13 @@ import (
 	"strings"
 	"syscall"
 
-	"github.com/agnivade/levenshtein"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	"golang.org/x/term"
 
 	"hidiff/hidiff"
 	"hidiff/hidiff/video"
+	"hidiff/internal/suggest"
 )
 
 // Exit codes of the program.
@@ -141,7 +141,7 @@ func newRootCommand(a *app) *cobra.Command {
 					names = append(names, sub.Name())
 				}
 			}
-			return usagef("there is no command %q%s", args[0], suggestion(args[0], names))
+			return usagef("there is no command %q%s", args[0], suggest.Text(args[0], names))
 		},
 	}
 	root.PersistentFlags().BoolVarP(&a.verbose, "verbose", "v", false, "log what is done to standard error")
@@ -194,7 +194,7 @@ func flagError(c *cobra.Command, err error) error {
 	var names []string
 	c.Flags().VisitAll(func(f *pflag.Flag) { names = append(names, "--"+f.Name) })
 	name := "--" + unknown.GetSpecifiedName()
-	return usagef("there is no option %s%s", name, suggestion(name, names))
+	return usagef("there is no option %s%s", name, suggest.Text(name, names))
 }
 
 // arguments makes cobra's complaints about positional arguments usage errors.
@@ -205,24 +205,6 @@ func arguments(check cobra.PositionalArgs) cobra.PositionalArgs {
 		}
 		return nil
 	}
-}
-
-// suggestion is ": did you mean x?" for the nearest of the names, if one is near.
-func suggestion(word string, names []string) string {
-	best, least := "", 3
-	for _, name := range names {
-		d := levenshtein.ComputeDistance(strings.ToLower(word), name)
-		if strings.HasPrefix(name, word) {
-			d = min(d, 1)
-		}
-		if d < least {
-			best, least = name, d
-		}
-	}
-	if best == "" {
-		return ""
-	}
-	return fmt.Sprintf(": did you mean %s?", best)
 }
 
 // printJSON writes one line.

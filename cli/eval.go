@@ -19,6 +19,7 @@ import (
 	"hidiff/internal/atomicfile"
 	"hidiff/internal/folder"
 	"hidiff/internal/lock"
+	"hidiff/internal/suggest"
 	"hidiff/trainer"
 )
 
@@ -311,7 +312,7 @@ func (e *evaluation) plan() (err error) {
 		}
 		for _, name := range e.Datasets {
 			if !slices.Contains(found, name) {
-				return usagef("--dataset %s is not in %s: it has %s%s", name, e.Options, strings.Join(found, ", "), suggestion(name, found))
+				return usagef("--dataset %s is not in %s: it has %s%s", name, e.Options, strings.Join(found, ", "), suggest.Text(name, found))
 			}
 		}
 		if len(found) == 0 {

@@ -17,6 +17,7 @@ import (
 	"github.com/vbauerster/mpb/v8/decor"
 
 	"hidiff/hidiff/models"
+	"hidiff/internal/suggest"
 	"hidiff/wgpu"
 )
 
@@ -50,7 +51,7 @@ func newModelsCommand(_ *app, list func(context.Context, *modelsOptions) error, 
 		Args:  cobra.ArbitraryArgs, // so that a mistyped command gets here
 		RunE: func(c *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				return usagef("there is no command %q in models%s", args[0], suggestion(args[0], []string{"pull"}))
+				return usagef("there is no command %q in models%s", args[0], suggest.Text(args[0], []string{"pull"}))
 			}
 			return list(c.Context(), o)
 		},

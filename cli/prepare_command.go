@@ -14,6 +14,7 @@ import (
 	"github.com/vbauerster/mpb/v8/decor"
 
 	"hidiff/hidiff/prepare"
+	"hidiff/internal/suggest"
 )
 
 // prepareGoProOptions are the options of prepare gopro as given.
@@ -61,7 +62,7 @@ func newPrepareCommand(_ *app, gopro func(context.Context, *prepareGoProOptions)
 			if len(args) == 0 {
 				return c.Help()
 			}
-			return usagef("there is no command %q in prepare%s", args[0], suggestion(args[0], []string{"gopro", "check"}))
+			return usagef("there is no command %q in prepare%s", args[0], suggest.Text(args[0], []string{"gopro", "check"}))
 		},
 	}
 	c.AddCommand(newPrepareGoProCommand(gopro), newPrepareCheckCommand(check))

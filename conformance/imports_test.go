@@ -30,6 +30,7 @@ var rooms = map[string][]string{
 	"autograd":            {"tensor"},
 	"internal/atomicfile": nil,
 	"internal/lock":       nil,
+	"internal/suggest":    nil,
 	"internal/textfile":   nil,
 	"internal/testenv":    nil,
 	"internal/testgpu":    {"internal/testenv", "tensor", "wgpu"},
@@ -38,13 +39,13 @@ var rooms = map[string][]string{
 	"hidiff/photo":        {"internal/atomicfile"},
 	"internal/folder":     {"hidiff/photo"},
 	"hidiff/eval":         {"hidiff/metrics", "hidiff/photo", "internal/atomicfile", "internal/textfile"},
-	"hidiff/models":       {"hidiff", "internal/atomicfile", "internal/lock"},
+	"hidiff/models":       {"hidiff", "internal/atomicfile", "internal/lock", "internal/suggest"},
 	"hidiff/prepare":      {"hidiff/photo", "internal/atomicfile", "internal/folder", "internal/lock", "internal/textfile"},
 	"hidiff/synth":        {"hidiff/photo", "internal/atomicfile", "internal/lock", "internal/textfile"},
 	"hidiff/video":        {"hidiff/photo", "internal/atomicfile"},
 	"hidiff":              {"autograd", "hidiff/checkpoint", "hidiff/metrics", "hidiff/photo", "tensor", "wgpu"},
 	"trainer": {
-		"autograd", "hidiff/checkpoint", "hidiff/metrics", "hidiff/photo", "internal/atomicfile", "internal/folder", "internal/lock", "internal/textfile", "tensor", "wgpu",
+		"autograd", "hidiff/checkpoint", "hidiff/metrics", "hidiff/photo", "internal/atomicfile", "internal/folder", "internal/lock", "internal/suggest", "internal/textfile", "tensor", "wgpu",
 	},
 	"conformance/ref": nil,
 	"conformance": {
@@ -52,7 +53,7 @@ var rooms = map[string][]string{
 	},
 	"cli": {
 		"conformance", "hidiff", "hidiff/checkpoint", "hidiff/eval", "hidiff/metrics", "hidiff/models", "hidiff/photo", "hidiff/prepare", "hidiff/synth", "hidiff/video",
-		"internal/atomicfile", "internal/folder", "internal/lock", "tensor", "trainer", "wgpu",
+		"internal/atomicfile", "internal/folder", "internal/lock", "internal/suggest", "tensor", "trainer", "wgpu",
 	},
 	"cli/hidiff": {"cli"},
 }

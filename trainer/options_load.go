@@ -8,11 +8,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
-	"github.com/agnivade/levenshtein"
-
+	"hidiff/internal/suggest"
 	"hidiff/internal/textfile"
 )
 
@@ -80,7 +78,7 @@ func missing(path string) error {
 	}
 	stem := func(name string) string { return strings.TrimSuffix(filepath.Base(name), filepath.Ext(name)) }
 	hint := "there are the presets " + strings.Join(Presets(), ", ")
-	if found := nearest(word, names, stem); len(found) > 0 {
+	if found := suggest.Nearest(word, names, stem); len(found) > 0 {
 		hint = "did you mean " + strings.Join(found, " or ") + "?"
 	}
 	if err != nil && dir != "." {
@@ -91,37 +89,5 @@ func missing(path string) error {
 
 // suggestion is ": did you mean x?" or, where nothing is near, all that there is.
 func suggestion(word string, among []string) string {
-	if found := nearest(word, among, func(s string) string { return s }); len(found) > 0 {
-		return fmt.Sprintf(": did you mean %s?", found[0])
-	}
-	return ": there are " + strings.Join(among, ", ")
-}
-
-// nearest returns up to three of the names whose stem is near to the word, the nearest first.
-func nearest(word string, names []string, stem func(string) string) []string {
-	type candidate struct {
-		name  string
-		edits int
-	}
-	var found []candidate
-	if len(word) > 100 { // no option is that long, and the time is the product of both lengths
-		return nil
-	}
-	word = strings.ToLower(word)
-	for _, name := range names {
-		s := strings.ToLower(stem(name))
-		edits := levenshtein.ComputeDistance(word, s)
-		if len(word) > 2 && (strings.HasPrefix(s, word) || strings.HasPrefix(word, s)) {
-			edits = min(edits, 2)
-		}
-		if edits <= max(1, min(2, len(s)/3)) {
-			found = append(found, candidate{name, edits})
-		}
-	}
-	slices.SortStableFunc(found, func(a, b candidate) int { return cmp.Compare(a.edits, b.edits) })
-	var out []string
-	for _, c := range found[:min(3, len(found))] {
-		out = append(out, c.name)
-	}
-	return out
+	return cmp.Or(suggest.Text(word, among), ": there are "+strings.Join(among, ", "))
 }

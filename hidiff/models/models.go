@@ -13,9 +13,8 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/agnivade/levenshtein"
-
 	"hidiff/hidiff"
+	"hidiff/internal/suggest"
 )
 
 // Default is the name of the model to use where none is named. It is built in.
@@ -139,7 +138,7 @@ func find(arg string) (Model, error) {
 		}
 	}
 	if err != nil {
-		return Model{}, fmt.Errorf("there is no file and no built-in model %q%s; %w", arg, suggestion(arg, names), err)
+		return Model{}, fmt.Errorf("there is no file and no built-in model %q%s; %w", arg, suggest.Text(arg, names), err)
 	}
 	folder, err := Folder()
 	if err != nil {
@@ -151,21 +150,7 @@ func find(arg string) (Model, error) {
 		}
 		names = append(names, r.Name)
 	}
-	return Model{}, fmt.Errorf("there is no file and no model %q%s; models lie in %s, and 'hidiff models' lists them", arg, suggestion(arg, names), folder)
-}
-
-// suggestion is ": did you mean x?" for the nearest name, if one is near.
-func suggestion(word string, names []string) string {
-	best, least := "", 3
-	for _, name := range names {
-		if d := levenshtein.ComputeDistance(strings.ToLower(word), strings.ToLower(name)); d < least {
-			best, least = name, d
-		}
-	}
-	if best == "" {
-		return ""
-	}
-	return fmt.Sprintf(": did you mean %s?", best)
+	return Model{}, fmt.Errorf("there is no file and no model %q%s; models lie in %s, and 'hidiff models' lists them", arg, suggest.Text(arg, names), folder)
 }
 
 // places is [List] without reading any. A name that is there twice is a problem of those in the folder.
