@@ -1,22 +1,21 @@
 package conformance
 
 import (
-	"hash/fnv"
 	"math"
 	"strings"
+
+	"hidiff/internal/streams"
 )
 
 // Uniform returns the first n draws of the stream that belongs to name, in [−1, 1):
 // splitmix64 seeded with the 64-bit FNV-1a hash of name, its top 24 bits mapped
 // linearly. Every value is exact in float32.
 func Uniform(name string, n int) []float32 {
-	hash := fnv.New64a()
-	hash.Write([]byte(name)) // never fails
-	state := hash.Sum64()
+	state := streams.Hash(name)
 	out := make([]float32, n)
 	for i := range out {
-		state += 0x9E3779B97F4A7C15
-		out[i] = float32(int64(mix(state)>>40)-1<<23) / (1 << 23)
+		out[i] = float32(int64(streams.SplitMix(state)>>40)-1<<23) / (1 << 23)
+		state += streams.SplitMixStep
 	}
 	return out
 }
@@ -61,11 +60,4 @@ func fillRange(key string, shape []int) (scale, offset float64) {
 		}
 	}
 	return math.Sqrt(3 / float64(fanIn)), 0
-}
-
-// mix is the finaliser of splitmix64.
-func mix(z uint64) uint64 {
-	z = (z ^ z>>30) * 0xBF58476D1CE4E5B9
-	z = (z ^ z>>27) * 0x94D049BB133111EB
-	return z ^ z>>31
 }

@@ -30,6 +30,7 @@ var rooms = map[string][]string{
 	"autograd":            {"tensor"},
 	"internal/atomicfile": nil,
 	"internal/lock":       nil,
+	"internal/streams":    nil,
 	"internal/suggest":    nil,
 	"internal/textfile":   nil,
 	"internal/testenv":    nil,
@@ -43,13 +44,13 @@ var rooms = map[string][]string{
 	"hidiff/prepare":      {"hidiff/photo", "internal/atomicfile", "internal/folder", "internal/lock", "internal/textfile"},
 	"hidiff/synth":        {"hidiff/photo", "internal/atomicfile", "internal/lock", "internal/textfile"},
 	"hidiff/video":        {"hidiff/photo", "internal/atomicfile"},
-	"hidiff":              {"autograd", "hidiff/checkpoint", "hidiff/metrics", "hidiff/photo", "tensor", "wgpu"},
+	"hidiff":              {"autograd", "hidiff/checkpoint", "hidiff/metrics", "hidiff/photo", "internal/streams", "tensor", "wgpu"},
 	"trainer": {
-		"autograd", "hidiff/checkpoint", "hidiff/metrics", "hidiff/photo", "internal/atomicfile", "internal/folder", "internal/lock", "internal/suggest", "internal/textfile", "tensor", "wgpu",
+		"autograd", "hidiff/checkpoint", "hidiff/metrics", "hidiff/photo", "internal/atomicfile", "internal/folder", "internal/lock", "internal/streams", "internal/suggest", "internal/textfile", "tensor", "wgpu",
 	},
 	"conformance/ref": nil,
 	"conformance": {
-		"autograd", "conformance/ref", "hidiff", "hidiff/checkpoint", "hidiff/metrics", "hidiff/photo", "shaders", "tensor", "trainer", "wgpu",
+		"autograd", "conformance/ref", "hidiff", "hidiff/checkpoint", "hidiff/metrics", "hidiff/photo", "internal/streams", "shaders", "tensor", "trainer", "wgpu",
 	},
 	"cli": {
 		"conformance", "hidiff", "hidiff/checkpoint", "hidiff/eval", "hidiff/metrics", "hidiff/models", "hidiff/photo", "hidiff/prepare", "hidiff/synth", "hidiff/video",

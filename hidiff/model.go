@@ -3,16 +3,15 @@ package hidiff
 import (
 	"context"
 	"fmt"
-	"hash/fnv"
 	"image"
 	"log/slog"
-	"math/rand/v2"
 	"os"
 	"strconv"
 	"strings"
 	"sync"
 
 	"hidiff/hidiff/photo"
+	"hidiff/internal/streams"
 	"hidiff/tensor"
 	"hidiff/wgpu"
 )
@@ -188,19 +187,12 @@ func (c Config) priorLen() int { return c.G.Group * c.G.Group * 4 * c.G.EmbedDim
 
 // normal draws n standard normal values that depend on seed and name alone.
 func normal(seed uint64, name string, n int) []float32 {
-	r := stream(seed, name)
+	r := streams.Named(seed, name)
 	out := make([]float32, n)
 	for i := range out {
 		out[i] = float32(r.NormFloat64())
 	}
 	return out
-}
-
-// stream is a generator of its own for each seed and name.
-func stream(seed uint64, name string) *rand.Rand {
-	h := fnv.New64a()
-	h.Write([]byte(name))
-	return rand.New(rand.NewPCG(seed, h.Sum64()))
 }
 
 // freeMemory guesses how much of the host's memory is free.

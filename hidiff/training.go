@@ -8,6 +8,7 @@ import (
 
 	"hidiff/autograd"
 	"hidiff/hidiff/checkpoint"
+	"hidiff/internal/streams"
 	"hidiff/tensor"
 )
 
@@ -189,7 +190,7 @@ func InitialWeights(c Config, seed uint64) *Weights {
 		values := make([]float32, n)
 		stem := net + "." + key[:max(0, strings.LastIndexByte(key, '.'))]
 		fan, drawn := fans[stem]
-		r := stream(seed, net+"."+key)
+		r := streams.Named(seed, net+"."+key)
 		bound := 1 / math.Sqrt(float64(fan))
 		for i := range values {
 			switch {

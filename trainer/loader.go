@@ -10,6 +10,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"hidiff/internal/streams"
 )
 
 // LoaderOptions say how batches are drawn from a dataset. Keys in comments are BasicSR's.
@@ -219,7 +221,7 @@ func (l *Loader) draw() {
 		n, size = min(n, l.o.BatchSize), min(size, l.data.o.GTSize)
 		// One window for the whole batch, and a choice of its samples. The samples not kept are never
 		// read, but they count.
-		random := stream(l.o.Seed, "batch", uint64(iter))
+		random := streams.Numbered(l.o.Seed, "batch", uint64(iter))
 		v := view{n: l.data.o.GTSize, size: size}
 		v.y, v.x = random.IntN(v.n-size+1), random.IntN(v.n-size+1)
 		kept := random.Perm(l.o.BatchSize)[:n]
@@ -251,7 +253,7 @@ func (l *Loader) fill(j job, memory *encoded) {
 	b, r := j.to.batch, &j.to.results[j.slot]
 	var pair Pair
 	if pair, r.err = l.usable(j, r, memory); r.err == nil {
-		random := stream(l.o.Seed, "sample", j.sample)
+		random := streams.Numbered(l.o.Seed, "sample", j.sample)
 		v := j.view
 		v.top, v.left = random.IntN(pair.GT.Height-v.n+1), random.IntN(pair.GT.Width-v.n+1)
 		if l.o.GeometricAugs {
@@ -278,7 +280,7 @@ func (l *Loader) usable(j job, r *result, memory *encoded) (Pair, error) {
 		return p, fmt.Errorf("a training photo cannot be used: %w; repair it, or remove it and its partner, or set on_bad_image to skip (it is fail)", err)
 	}
 	r.skipped = append(r.skipped, err)
-	start := stream(l.o.Seed, "replacement", j.sample).IntN(len(j.order))
+	start := streams.Numbered(l.o.Seed, "replacement", j.sample).IntN(len(j.order))
 	for i := range j.order {
 		if l.ctx.Err() != nil {
 			return p, context.Cause(l.ctx)

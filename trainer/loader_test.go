@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"hidiff/hidiff/photo"
+	"hidiff/internal/streams"
 )
 
 func startLoader(t testing.TB, d *Dataset, o LoaderOptions) *Loader {
@@ -425,7 +426,7 @@ func BenchmarkLoader(b *testing.B) {
 	for i := range 8 {
 		for _, dir := range []string{o.DatarootLQ, o.DatarootGT} {
 			p := &photo.Photo{Width: 512, Height: 512, Channels: 3, Max: 255, Pix: make([]uint16, 512*512*3)}
-			r := stream(uint64(i), dir, 0)
+			r := streams.Numbered(uint64(i), dir, 0)
 			for k := range p.Pix {
 				p.Pix[k] = uint16(k/3%512/4 + k/3/512/8 + r.IntN(8))
 			}

@@ -12,6 +12,7 @@ import (
 	"hidiff/internal/atomicfile"
 	"hidiff/internal/folder"
 	"hidiff/internal/lock"
+	"hidiff/internal/streams"
 	"hidiff/tensor"
 )
 
@@ -263,7 +264,7 @@ func (r *run) iteration() (err error) {
 		lq := tensor.From(r.d, batch.LQ, batch.N, batch.H, batch.W, 3)
 		gt := tensor.From(r.d, batch.GT, batch.N, batch.H, batch.W, 3)
 		batch.Release()
-		seed := stream(r.seed, "loss", uint64(now*r.Train.Accumulate+part)).Uint64()
+		seed := streams.Numbered(r.seed, "loss", uint64(now*r.Train.Accumulate+part)).Uint64()
 		losses := r.model.Loss(r.tape, lq, gt, seed)
 		var values []*tensor.Tensor
 		for _, l := range losses {

@@ -1,5 +1,7 @@
 package trainer
 
+import "hidiff/internal/streams"
+
 // sampler says which pair is sample number s of a run, as BasicSR's EnlargedSampler: an epoch is a
 // random permutation of enlarge_ratio copies of the pairs. Here epochs join without a gap, so every
 // sample is used, and the place in the data is one number.
@@ -18,7 +20,7 @@ func (s *sampler) at(sample uint64) (epoch int, order []int32, position int) {
 		for i := range s.order {
 			s.order[i] = int32(i % s.n)
 		}
-		stream(s.seed, "epoch", uint64(epoch)).Shuffle(s.total, func(i, j int) {
+		streams.Numbered(s.seed, "epoch", uint64(epoch)).Shuffle(s.total, func(i, j int) {
 			s.order[i], s.order[j] = s.order[j], s.order[i]
 		})
 	}

@@ -11,6 +11,7 @@ import (
 	"hidiff/hidiff/metrics"
 	"hidiff/hidiff/photo"
 	"hidiff/internal/atomicfile"
+	"hidiff/internal/streams"
 	"hidiff/tensor"
 )
 
@@ -137,7 +138,7 @@ func (r *run) restore(ctx context.Context, p Pair) (out metrics.Image, err error
 	lq, gt := upload(p.LQ), upload(p.GT)
 	defer lq.Release()
 	defer gt.Release()
-	y := r.model.Validate(lq, gt, stream(r.seed, "validation "+p.Name, 0).Uint64())
+	y := r.model.Validate(lq, gt, streams.Numbered(r.seed, "validation "+p.Name, 0).Uint64())
 	defer y.Release()
 	pix, err := y.Pixels(ctx, 255, w, h, 3)
 	if err != nil {

@@ -280,6 +280,7 @@ func (o Options) Make(ctx context.Context, p *photo.Photo, source string, index 
 }
 
 // random returns the pair's own random numbers. Those for one purpose do not depend on how many another takes.
+// They are not internal/streams' numbers: manifests of data sets name their seeds, and any others would make another set of them.
 func (o Options) random(source string, index int, purpose string) *rand.Rand {
 	key := binary.LittleEndian.AppendUint64(nil, o.Seed)
 	key = binary.LittleEndian.AppendUint64(key, uint64(index))

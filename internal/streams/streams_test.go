@@ -1,4 +1,4 @@
-package trainer
+package streams
 
 import (
 	"math"
@@ -7,13 +7,13 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestStreams(t *testing.T) {
-	require.Equal(t, stream(1, "a", 2).Uint64(), stream(1, "a", 2).Uint64())
+func TestStreamsDiffer(t *testing.T) {
+	require.Equal(t, Numbered(1, "a", 2).Uint64(), Numbered(1, "a", 2).Uint64())
 	seen := map[uint64]bool{}
 	for seed := range uint64(20) {
 		for _, what := range []string{"", "a", "b", "ab"} {
 			for n := range uint64(100) {
-				seen[stream(seed, what, n).Uint64()] = true
+				seen[Numbered(seed, what, n).Uint64()] = true
 			}
 		}
 	}
@@ -24,7 +24,7 @@ func TestStreams(t *testing.T) {
 	var sum, product float64
 	last := 0.5
 	for i := range uint64(n) {
-		v := stream(7, "sample", i).Float64()
+		v := Numbered(7, "sample", i).Float64()
 		sum += v
 		product += (v - 0.5) * (last - 0.5)
 		last = v
@@ -35,7 +35,9 @@ func TestStreams(t *testing.T) {
 
 // A change of these numbers would change what resumed runs go on with.
 func TestStreamsStayAsTheyAre(t *testing.T) {
-	require.Equal(t, uint64(0xE220A8397B1DCDAF), mix(0), "splitmix64's published first output for seed 0")
-	r := stream(100, "sample", 3)
+	require.Equal(t, uint64(0xE220A8397B1DCDAF), SplitMix(0), "splitmix64's published first output for seed 0")
+	r := Numbered(100, "sample", 3)
 	require.Equal(t, []int{371, 283, 502, 600}, []int{r.IntN(1000), r.IntN(1000), r.IntN(1000), r.IntN(1000)})
+	r = Named(100, "sample")
+	require.Equal(t, []int{46, 847, 974, 184}, []int{r.IntN(1000), r.IntN(1000), r.IntN(1000), r.IntN(1000)})
 }
