@@ -14,6 +14,7 @@ import (
 	"github.com/vbauerster/mpb/v8/decor"
 
 	"hidiff/hidiff/prepare"
+	"hidiff/internal/folder"
 	"hidiff/internal/suggest"
 )
 
@@ -276,6 +277,9 @@ func printReport(out io.Writer, r *prepare.Report, apart bool) error {
 		text.WriteString("no problems\n")
 	}
 	text.WriteString(prepare.Describe(r.Problems))
+	if r.Unmanaged != nil {
+		fmt.Fprintf(&text, "warning: %s\n", folder.Unmanaged(r.Unmanaged...))
+	}
 	printPassedOver(&text, r.PassedOver)
 	_, err := io.WriteString(out, text.String())
 	return err

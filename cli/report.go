@@ -97,7 +97,7 @@ func (j *job) warnings() (out []string) {
 		return j.videoWarnings()
 	}
 	if j.info.Unmanaged {
-		out = append(out, j.label()+": the ICC profile of its inks cannot be read, so colours will be off: convert it to sRGB first")
+		out = append(out, folder.Unmanaged(j.label()))
 	}
 	alpha := j.info.Alpha && !j.format.KeepsAlpha()
 	depth := j.info.Depth == 16 && !j.format.KeepsDepth16()

@@ -154,6 +154,8 @@ type synthEvent struct {
 	Pairs  int             `json:"pairs"`
 	Pair   *synth.Pair     `json:"pair,omitempty"`
 	Error  string          `json:"error,omitempty"`
+
+	Message string `json:"message,omitempty"` // of a warning
 }
 
 // synthSummary is the last line of synth --json. All but the seconds are numbers of pairs.
@@ -241,7 +243,14 @@ func (r *synthReport) event(e synth.Event) {
 		if e.Err != nil {
 			line.Error = e.Err.Error()
 		}
+		if e.Kind == synth.Unmanaged {
+			line.Message = folder.Unmanaged(e.Source.Path)
+		}
 		r.print(line)
+		return
+	}
+	if e.Kind == synth.Unmanaged {
+		fmt.Fprintf(r.stderr, "warning: %s\n", folder.Unmanaged(e.Source.Path))
 		return
 	}
 	if r.bar != nil {

@@ -110,6 +110,7 @@ func TestUnreadableInkProfiles(t *testing.T) {
 				require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(8<<20))
 				p := mustDecode(t, data)
 				require.Nil(t, p.Meta.ICC)
+				require.True(t, p.Unmanaged)
 				if p.Format == TIFF {
 					require.Equal(t, plain.Pix, p.Pix)
 				}

@@ -108,7 +108,7 @@ func decode(data []byte) (*Photo, error) {
 	if f.Channels == 1 {
 		p.dropColour()
 	}
-	p.Format = f.Format
+	p.Format, p.Unmanaged = f.Format, f.Unmanaged
 	p.Meta = f.meta
 	if !profileFits(p.Meta.ICC, p.Channels) {
 		p.Meta.ICC = nil

@@ -27,6 +27,7 @@ type Photo struct {
 	Alpha         []uint16 // Width*Height samples in 0..Max, or nil
 	Meta          Metadata
 	Format        Format // what it was decoded from; "" for photos made in memory
+	Unmanaged     bool   // whether its colours are off: see [Info]
 }
 
 // FromImage copies any image. 8-bit images keep 8 bits, other kinds become 16-bit; grey stays grey

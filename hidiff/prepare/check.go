@@ -34,6 +34,8 @@ type Report struct {
 	Problems []Problem      `json:"problems"`
 	// PassedOver counts, by extension, files that look like pictures of formats that are not read.
 	PassedOver map[string]int `json:"passed_over,omitempty"`
+	// Unmanaged lists photos whose colours are off, as [photo.Info] says.
+	Unmanaged []string `json:"unmanaged,omitempty"`
 }
 
 // SizeCount is a size, and how many photos have it.
@@ -87,6 +89,7 @@ func Check(ctx context.Context, f Folders, o CheckOptions) (*Report, error) {
 			r.Common = s
 		}
 	}
+	r.Unmanaged = unmanaged(pairs, seen)
 	if len(passedOver) > 0 {
 		r.PassedOver = passedOver
 	}
@@ -133,12 +136,24 @@ func look(ctx context.Context, pairs []pair, o CheckOptions) ([][2]sight, error)
 	return seen, err
 }
 
-// headers reads a pair's headers from the files' first page. That may lack the header, or the EXIF
-// orientation that turns the picture, so what looks wrong gets a second, full look.
+// unmanaged are the files of photos whose colours are off.
+func unmanaged(pairs []pair, seen [][2]sight) (files []string) {
+	for i, p := range pairs {
+		for k, file := range []string{p.input, p.target} {
+			if seen[i][k].Unmanaged {
+				files = append(files, file)
+			}
+		}
+	}
+	return files
+}
+
+// headers reads a pair's headers from the files' first page. That may lack the header, the EXIF orientation
+// that turns the picture, or a part of its profile, so what looks wrong gets a second, full look.
 func headers(p pair) [2]sight {
 	const page = 4096
 	seen := [2]sight{header(p.input, page), header(p.target, page)}
-	if len(problemsOf(p, seen)) > 0 {
+	if len(problemsOf(p, seen)) > 0 || seen[0].Unmanaged || seen[1].Unmanaged {
 		seen = [2]sight{header(p.input, math.MaxInt64), header(p.target, math.MaxInt64)}
 	}
 	return seen
@@ -178,7 +193,7 @@ func decode(path string) sight {
 }
 
 func infoOf(p *photo.Photo) photo.Info {
-	i := photo.Info{Format: p.Format, Width: p.Width, Height: p.Height, Channels: p.Channels, Depth: 8, Alpha: p.Alpha != nil}
+	i := photo.Info{Format: p.Format, Width: p.Width, Height: p.Height, Channels: p.Channels, Depth: 8, Alpha: p.Alpha != nil, Unmanaged: p.Unmanaged}
 	if p.Max > 255 {
 		i.Depth = 16
 	}

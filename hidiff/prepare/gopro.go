@@ -163,6 +163,9 @@ func (p *Plan) add(ctx context.Context, s *Split, f Folders) error {
 	if len(passedOver) > 0 {
 		p.Notes = append(p.Notes, fmt.Sprintf("%s: passed over: %s", s.Name, passedOver))
 	}
+	if files := unmanaged(pairs, seen); files != nil {
+		p.Notes = append(p.Notes, fmt.Sprintf("%s: %s", s.Name, folder.Unmanaged(files...)))
+	}
 	for i, pair := range pairs {
 		info := seen[i][0].Info
 		wrong := problemsOf(pair, seen[i])

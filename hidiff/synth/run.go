@@ -42,6 +42,9 @@ const (
 	Skipped EventKind = "skipped" // made by an earlier run
 	Flat    EventKind = "flat"    // left out: see ErrFlat
 	Failed  EventKind = "error"
+
+	// Unmanaged is told beside what becomes of the pairs: the colours of the photo are off, as [photo.Info] says.
+	Unmanaged EventKind = "warning"
 )
 
 // Event is what became of one pair, or of all that are left of a photo.
@@ -187,6 +190,9 @@ func (r *runner) plan(ctx context.Context, tasks chan<- task) {
 func (r *runner) open(p *opened) *photo.Photo {
 	p.once.Do(func() {
 		read, err := photo.Open(p.Path)
+		if err == nil && read.Unmanaged {
+			r.tell(Event{Kind: Unmanaged, Source: p.Source})
+		}
 		if err == nil {
 			if _, err = r.downscale(read.Width, read.Height); err != nil {
 				err = fmt.Errorf("%s: %w", p.Path, err)
