@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"hidiff/hidiff/eval"
+	"hidiff/internal/folder"
 	"hidiff/trainer"
 )
 
@@ -23,6 +24,9 @@ func (e *evaluation) openPhotos(ctx context.Context) (opened []*trainer.Dataset,
 		}
 		opened = append(opened, d)
 		e.passedOver.Add(d.PassedOver())
+		if files := d.Unmanaged(); files != nil {
+			fmt.Fprintf(e.stderr, "warning: %s\n", folder.Unmanaged(files...))
+		}
 		return d, nil
 	}
 	for _, d := range e.result.Datasets {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -40,6 +41,8 @@ type Dataset struct {
 	lq, gt source
 	pairs  []pair
 	passed folder.Kinds
+
+	unmanaged []string // files whose colours are off, as [photo.Info] says
 }
 
 // Pair is a blurry photo and its sharp partner, of one size.
@@ -129,6 +132,9 @@ func (d *Dataset) Len() int { return len(d.pairs) }
 // PassedOver counts, by extension, the files in both folders that look like pictures of formats that are not read.
 func (d *Dataset) PassedOver() map[string]int { return d.passed }
 
+// Unmanaged are the files of photos whose colours are off, as [photo.Info] says.
+func (d *Dataset) Unmanaged() []string { return d.unmanaged }
+
 // Name returns the name of pair i, as in [Pair].
 func (d *Dataset) Name(i int) string { return d.pairs[i].name }
 
@@ -200,17 +206,17 @@ func (d *Dataset) check(ctx context.Context) error {
 	const readers = 16 // they mostly wait for the disk
 	var next atomic.Int64
 	problems := make([]error, len(d.pairs))
+	unmanaged := make([][]string, len(d.pairs))
 	var wg sync.WaitGroup
 	for range min(readers, len(d.pairs)) {
 		wg.Go(func() {
 			for i := next.Add(1) - 1; i < int64(len(d.pairs)) && ctx.Err() == nil; i = next.Add(1) - 1 {
-				// A prefix of a file may lack its header, or the EXIF orientation that turns it: what
-				// looks wrong gets a second, full look.
-				err := d.header(d.pairs[i], headerBytes)
-				if err != nil {
-					err = d.header(d.pairs[i], wholeFile)
+				// A prefix of a file may lack its header, the EXIF orientation that turns it, or a part of its
+				// profile: what looks wrong gets a second, full look.
+				unmanaged[i], problems[i] = d.header(d.pairs[i], headerBytes)
+				if unmanaged[i] != nil || problems[i] != nil {
+					unmanaged[i], problems[i] = d.header(d.pairs[i], wholeFile)
 				}
-				problems[i] = err
 			}
 		})
 	}
@@ -218,6 +224,7 @@ func (d *Dataset) check(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
+	d.unmanaged = slices.Concat(unmanaged...)
 	var lines []string
 	unreadable := 0
 	for _, err := range problems {
@@ -241,9 +248,9 @@ func (d *Dataset) check(ctx context.Context) error {
 	return fmt.Errorf("%d of %d pairs of photos cannot be used: %s\n%s", len(lines), len(d.pairs), remedy, firstTen(lines, "\n"))
 }
 
-// header checks the sizes of a pair from the first bytes of its files. Files that cannot be read are
-// errors of type *badImage.
-func (d *Dataset) header(p pair, limit int64) error {
+// header checks the sizes of a pair from the first bytes of its files, and names those whose colours are off. Files
+// that cannot be read are errors of type *badImage.
+func (d *Dataset) header(p pair, limit int64) (unmanaged []string, err error) {
 	probe := func(s source, file string) (photo.Info, error) {
 		data, err := s.read(file, nil, limit)
 		var info photo.Info
@@ -253,15 +260,18 @@ func (d *Dataset) header(p pair, limit int64) error {
 		if err != nil {
 			return info, &badImage{s.path(file), err}
 		}
+		if info.Unmanaged {
+			unmanaged = append(unmanaged, s.path(file))
+		}
 		return info, nil
 	}
 	lq, err := probe(d.lq, p.lq)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	gt, err := probe(d.gt, p.gt)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return d.fits(p, lq.Width, lq.Height, gt.Width, gt.Height)
+	return unmanaged, d.fits(p, lq.Width, lq.Height, gt.Width, gt.Height)
 }

@@ -176,6 +176,9 @@ func (r *run) open(ctx context.Context) error {
 		if passed := set.data.PassedOver(); len(passed) > 0 {
 			r.watch.Warn("%s: passed over: %s", set.name, folder.Kinds(passed))
 		}
+		if files := set.data.Unmanaged(); files != nil {
+			r.watch.Warn("%s: %s", set.name, folder.Unmanaged(files...))
+		}
 	}
 	r.announce(data, resumed)
 	recompute, err := r.recompute()
