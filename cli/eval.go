@@ -437,7 +437,7 @@ func (e *evaluation) chooseBaselines(ctx context.Context, d *eval.Dataset, s eva
 	progress := &steps{out: e.stderr, screen: e.screen}
 	err := d.Choose(ctx, s, e.Baselines, func(done, of int) {
 		if !e.JSON {
-			progress.at("choosing baselines for "+d.Name, done, of)
+			progress.items("choosing baselines for "+d.Name, done, of)
 		}
 	})
 	progress.close()

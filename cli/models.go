@@ -10,11 +10,8 @@ import (
 	"slices"
 	"strings"
 	"text/tabwriter"
-	"time"
 
 	"github.com/spf13/cobra"
-	"github.com/vbauerster/mpb/v8"
-	"github.com/vbauerster/mpb/v8/decor"
 
 	"hidiff/hidiff/models"
 	"hidiff/internal/suggest"
@@ -188,9 +185,15 @@ func (a *app) printModels(list modelList) error {
 }
 
 func (a *app) pull(ctx context.Context, o *pullOptions) error {
-	bar := &pullBar{app: a}
-	m, err := models.Pull(ctx, o.URL, models.PullOptions{SHA256: o.SHA256, Name: o.Name, Client: pullClient, Progress: bar.at})
-	bar.close()
+	steps := &steps{out: a.stderr, screen: a.screen}
+	m, err := models.Pull(ctx, o.URL, models.PullOptions{SHA256: o.SHA256, Name: o.Name, Client: pullClient, Progress: func(done, total int64) {
+		of := ""
+		if total > 0 {
+			of = " of " + wgpu.FormatBytes(total)
+		}
+		steps.at("pulling", done, total, fmt.Sprintf("pulling: %s%s", wgpu.FormatBytes(done), of))
+	}})
+	steps.close()
 	var partial *models.PartialError
 	if ctx.Err() != nil && errors.As(err, &partial) {
 		fmt.Fprintf(a.stderr, "%s are kept: the same command goes on from there\n", wgpu.FormatBytes(partial.Bytes))
@@ -207,45 +210,3 @@ func (a *app) pull(ctx context.Context, o *pullOptions) error {
 }
 
 var pullClient *http.Client // nil but in tests
-
-// pullBar shows how far a download is: on terminals with a bar, elsewhere with a line now and then.
-type pullBar struct {
-	*app
-	last     time.Time // of a line
-	progress *mpb.Progress
-	bar      *mpb.Bar
-}
-
-func (b *pullBar) at(done, total int64) {
-	const pause = 10 * time.Second
-	switch {
-	case b.screen != nil && b.bar == nil:
-		b.progress = mpb.New(mpb.WithOutput(b.screen), mpb.WithAutoRefresh())
-		b.bar = b.progress.AddBar(max(total, 0), mpb.BarRemoveOnComplete(),
-			mpb.PrependDecorators(decor.Name("pulling "), decor.CountersKibiByte("% .1f of % .1f")),
-			mpb.AppendDecorators(decor.Percentage()))
-		b.stderr.redirect(b.progress)
-		fallthrough
-	case b.bar != nil:
-		b.bar.SetCurrent(done)
-	case b.last.IsZero():
-		b.last = time.Now()
-	case time.Since(b.last) > pause:
-		b.last = time.Now()
-		of := ""
-		if total > 0 {
-			of = " of " + wgpu.FormatBytes(total)
-		}
-		fmt.Fprintf(b.stderr, "pulling: %s%s\n", wgpu.FormatBytes(done), of)
-	}
-}
-
-// close takes the bar off the screen.
-func (b *pullBar) close() {
-	if b.bar == nil {
-		return
-	}
-	b.bar.Abort(true)
-	b.progress.Wait()
-	b.stderr.redirect(b.screen)
-}

@@ -7,11 +7,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
-	"github.com/vbauerster/mpb/v8"
-	"github.com/vbauerster/mpb/v8/decor"
 
 	"hidiff/hidiff/prepare"
 	"hidiff/internal/folder"
@@ -159,7 +156,7 @@ func (a *app) prepareGoPro(ctx context.Context, o *prepareGoProOptions) error {
 	steps := &steps{out: a.stderr, screen: a.screen}
 	defer steps.close()
 	plan, err := prepare.PlanGoPro(ctx, prepare.GoProOptions{
-		Source: o.Source, Output: o.Output, Cutting: o.Cutting, Workers: o.Workers, Progress: steps.at,
+		Source: o.Source, Output: o.Output, Cutting: o.Cutting, Workers: o.Workers, Progress: steps.items,
 	})
 	steps.close()
 	if err != nil {
@@ -232,7 +229,7 @@ func (a *app) prepareCheck(ctx context.Context, o *prepareCheckOptions) error {
 	for i, d := range datasets {
 		report, err := prepare.Check(ctx, d, prepare.CheckOptions{
 			Decode: o.Decode, Workers: o.Workers,
-			Progress: func(done, total int) { steps.at("checking "+d.Input(), done, total) },
+			Progress: func(done, total int) { steps.items("checking "+d.Input(), done, total) },
 		})
 		steps.close()
 		if err != nil {
@@ -292,50 +289,4 @@ func tally(counts map[string]int, unit string) string {
 		parts = append(parts, fmt.Sprintf("%s%s (%s)", key, unit, counted(counts[key], "photo")))
 	}
 	return strings.Join(parts, ", ")
-}
-
-// steps shows how far work is that has several steps: on terminals with a bar, elsewhere with a line
-// now and then.
-type steps struct {
-	out      *messages
-	screen   io.Writer // the terminal; nil where there is none
-	what     string
-	last     time.Time // of a line
-	progress *mpb.Progress
-	bar      *mpb.Bar
-}
-
-// at is told of every item of a step, by one goroutine at a time.
-func (s *steps) at(what string, done, total int) {
-	const pause = 10 * time.Second
-	switch {
-	case s.screen == nil && s.what != what:
-		s.what, s.last = what, time.Now()
-	case s.screen == nil && time.Since(s.last) > pause:
-		s.last = time.Now()
-		fmt.Fprintf(s.out, "%s: %d of %d\n", what, done, total)
-	case s.screen == nil:
-	case s.what != what:
-		s.close()
-		s.what = what
-		s.progress = mpb.New(mpb.WithOutput(s.screen), mpb.WithAutoRefresh())
-		s.bar = s.progress.AddBar(int64(total), mpb.BarRemoveOnComplete(),
-			mpb.PrependDecorators(decor.Name(what), decor.Percentage(decor.WC{W: 5})),
-			mpb.AppendDecorators(decor.AverageETA(decor.ET_STYLE_GO), decor.Name(" left")))
-		s.out.redirect(s.progress)
-		fallthrough
-	default:
-		s.bar.SetCurrent(int64(done))
-	}
-}
-
-// close takes the bar off the screen.
-func (s *steps) close() {
-	if s.bar == nil {
-		return
-	}
-	s.bar.Abort(true)
-	s.progress.Wait()
-	s.out.redirect(s.screen)
-	s.bar, s.what = nil, ""
 }

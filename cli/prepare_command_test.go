@@ -221,13 +221,13 @@ pairs of 8 and 16 bits a sample (1): convert one of each
 func TestPrepareSteps(t *testing.T) {
 	var out bytes.Buffer
 	s := &steps{out: &messages{w: &out}}
-	s.at("cutting", 1, 9)
-	s.at("cutting", 2, 9)
+	s.items("cutting", 1, 9)
+	s.items("cutting", 2, 9)
 	s.last = s.last.Add(-11 * time.Second)
-	s.at("cutting", 3, 9)
-	s.at("cutting", 4, 9)
+	s.items("cutting", 3, 9)
+	s.items("cutting", 4, 9)
 	s.last = s.last.Add(-11 * time.Second)
-	s.at("folding", 1, 2)
+	s.items("folding", 1, 2)
 	s.close()
 	require.Equal(t, "cutting: 3 of 9\n", out.String())
 }

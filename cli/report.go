@@ -1,16 +1,13 @@
 package cli
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
-
-	"github.com/vbauerster/mpb/v8"
-	"github.com/vbauerster/mpb/v8/decor"
 
 	"hidiff/internal/folder"
 )
@@ -71,7 +68,7 @@ func (a *app) newReport(o *deblurOptions, jobs []*job, passedOver folder.Kinds) 
 	}
 	switch {
 	case !o.JSON:
-		r.to = &console{out: a.stderr, screen: a.screen, at: map[*job]int64{}}
+		r.to = &console{out: a.stderr, steps: &steps{out: a.stderr, screen: a.screen}, at: map[*job]int64{}}
 	case slices.ContainsFunc(jobs, func(j *job) bool { return j.output == stdio }):
 		r.to = jsonLines{a.stderr}
 	default:
@@ -189,43 +186,45 @@ func (l jsonLines) print(v any) { _ = printJSON(l.w, v) }
 // console prints a line for every photo, and some for every video, on terminals above a progress
 // bar over all pixels.
 type console struct {
-	out      *messages
-	screen   io.Writer // the terminal; nil where there is none
-	progress *mpb.Progress
-	bar      *mpb.Bar
-	at       map[*job]int64 // pixels done
-	pixels   int64          // their sum
-	doing    atomic.Value   // a string beside the bar
-	told     time.Time      // when a line last told how far a video is
+	out    *messages
+	steps  *steps
+	at     map[*job]int64 // pixels done
+	pixels int64          // their sum
+	total  int64
 }
 
 func (c *console) begin(jobs []*job) {
-	total := int64(0)
 	for _, j := range jobs {
-		total += j.pixels()
+		c.total += j.pixels()
 	}
-	if c.screen == nil || total == 0 {
-		return
+	if c.steps.screen == nil {
+		c.steps.what = deblurring // has begun, so that the first frame of a video is told at once
 	}
-	c.doing.Store("deblurring")
-	c.progress = mpb.New(mpb.WithOutput(c.screen), mpb.WithAutoRefresh())
-	c.bar = c.progress.AddBar(total, mpb.BarRemoveOnComplete(),
-		mpb.PrependDecorators(decor.Any(func(decor.Statistics) string { return c.doing.Load().(string) }), decor.Percentage(decor.WC{W: 5})),
-		mpb.AppendDecorators(decor.AverageETA(decor.ET_STYLE_GO), decor.Name(" left")))
-	c.out.redirect(c.progress)
+	c.show("")
+}
+
+const deblurring = "deblurring"
+
+// show moves the bar, beside which stands how far a video is; elsewhere that is a line now and then.
+func (c *console) show(video string) {
+	if c.total > 0 && (video != "" || c.steps.screen != nil) {
+		c.steps.at(deblurring, c.pixels, c.total, cmp.Or(video, deblurring))
+	}
 }
 
 func (c *console) event(e event, s summary) {
 	switch e.Event {
 	case "start":
-		c.doing.Store("deblurring")
+		c.show("")
 		if e.Frames > 0 {
 			fmt.Fprintf(c.out, "%s: %s\n", e.job.label(), flickerNotice)
 		}
 	case "progress":
 		c.advance(e.job, e.Fraction)
 		if e.Frame > 0 {
-			c.tell(fmt.Sprintf("%s: frame %d of %d", e.job.label(), e.Frame, e.Frames))
+			c.show(fmt.Sprintf("%s: frame %d of %d", e.job.label(), e.Frame, e.Frames))
+		} else {
+			c.show("")
 		}
 	case "warning":
 		fmt.Fprintf(c.out, "warning: %s\n", e.Message)
@@ -244,15 +243,6 @@ func (c *console) event(e event, s summary) {
 	}
 }
 
-// tell says how far a video is: beside the bar, or else with a line now and then.
-func (c *console) tell(text string) {
-	changed := c.doing.Swap(text) != text
-	if c.bar == nil && changed && time.Since(c.told) > 10*time.Second {
-		c.told = time.Now()
-		fmt.Fprintln(c.out, text)
-	}
-}
-
 func outputLabel(j *job) string {
 	if j.output == stdio {
 		return "standard output"
@@ -268,22 +258,15 @@ func count(s summary) string {
 	return fmt.Sprintf("[%d/%d] ", s.Restored+s.Failed+s.Skipped, s.Photos)
 }
 
-// advance moves the bar. A photo that failed is done: nothing is left to do for it.
+// advance counts pixels. A photo that failed is done: nothing is left to do for it.
 func (c *console) advance(j *job, fraction float64) {
 	now := int64(fraction * float64(j.pixels()))
 	c.pixels += now - c.at[j]
 	c.at[j] = now
-	if c.bar != nil {
-		c.bar.SetCurrent(c.pixels)
-	}
 }
 
 func (c *console) close(s summary) {
-	if c.bar != nil {
-		c.bar.Abort(true) // takes it off the screen
-		c.progress.Wait()
-		c.out.redirect(c.screen)
-	}
+	c.steps.close()
 	defer printPassedOver(c.out, s.PassedOver)
 	if s.Photos == 1 {
 		return

@@ -6,8 +6,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"github.com/vbauerster/mpb/v8"
-	"github.com/vbauerster/mpb/v8/decor"
 
 	"hidiff/hidiff/synth"
 	"hidiff/internal/folder"
@@ -181,20 +179,13 @@ type synthReport struct {
 	finished int                      // photos of which all pairs are decided
 	counts   map[string]*synthSummary // of a photo
 	perPhoto int
-	progress *mpb.Progress
-	bar      *mpb.Bar
+	steps    *steps
 }
 
 func (a *app) newSynthReport(o *synthOptions, jobs []*job, passedOver folder.Kinds) *synthReport {
 	r := &synthReport{app: a, json: o.JSON, start: time.Now(), photos: len(jobs), counts: map[string]*synthSummary{}, perPhoto: o.PerPhoto}
 	r.sum = synthSummary{Event: "summary", Pairs: len(jobs) * o.PerPhoto, PassedOver: passedOver}
-	if a.screen != nil && !o.JSON && r.sum.Pairs > 0 {
-		r.progress = mpb.New(mpb.WithOutput(a.screen), mpb.WithAutoRefresh())
-		r.bar = r.progress.AddBar(int64(r.sum.Pairs), mpb.BarRemoveOnComplete(),
-			mpb.PrependDecorators(decor.Name("making pairs"), decor.CountersNoUnit(" %d/%d")),
-			mpb.AppendDecorators(decor.AverageETA(decor.ET_STYLE_GO), decor.Name(" left")))
-		a.stderr.redirect(r.progress)
-	}
+	r.steps = &steps{out: a.stderr, screen: a.screen}
 	return r
 }
 
@@ -253,8 +244,8 @@ func (r *synthReport) event(e synth.Event) {
 		fmt.Fprintf(r.stderr, "warning: %s\n", folder.Unmanaged(e.Source.Path))
 		return
 	}
-	if r.bar != nil {
-		r.bar.SetCurrent(int64(r.sum.decided()))
+	if r.screen != nil {
+		r.steps.items("making pairs", r.sum.decided(), r.sum.Pairs)
 	}
 	photo := r.counts[e.Source.Path]
 	if photo == nil {
@@ -282,11 +273,7 @@ func (r *synthReport) print(v any) { jsonLines{r.stdout}.print(v) }
 
 func (r *synthReport) close() {
 	r.sum.Seconds = time.Since(r.start).Seconds()
-	if r.bar != nil {
-		r.bar.Abort(true) // takes it off the screen
-		r.progress.Wait()
-		r.stderr.redirect(r.screen)
-	}
+	r.steps.close()
 	if r.json {
 		r.print(r.sum)
 		return

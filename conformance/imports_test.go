@@ -30,6 +30,7 @@ var rooms = map[string][]string{
 	"autograd":            {"tensor"},
 	"internal/atomicfile": nil,
 	"internal/lock":       nil,
+	"internal/progress":   nil,
 	"internal/streams":    nil,
 	"internal/suggest":    nil,
 	"internal/textfile":   nil,
@@ -46,7 +47,7 @@ var rooms = map[string][]string{
 	"hidiff/video":        {"hidiff/photo", "internal/atomicfile"},
 	"hidiff":              {"autograd", "hidiff/checkpoint", "hidiff/metrics", "hidiff/photo", "internal/streams", "tensor", "wgpu"},
 	"trainer": {
-		"autograd", "hidiff/checkpoint", "hidiff/metrics", "hidiff/photo", "internal/atomicfile", "internal/folder", "internal/lock", "internal/streams", "internal/suggest", "internal/textfile", "tensor", "wgpu",
+		"autograd", "hidiff/checkpoint", "hidiff/metrics", "hidiff/photo", "internal/atomicfile", "internal/folder", "internal/lock", "internal/progress", "internal/streams", "internal/suggest", "internal/textfile", "tensor", "wgpu",
 	},
 	"conformance/ref": nil,
 	"conformance": {
@@ -54,7 +55,7 @@ var rooms = map[string][]string{
 	},
 	"cli": {
 		"conformance", "hidiff", "hidiff/checkpoint", "hidiff/eval", "hidiff/metrics", "hidiff/models", "hidiff/photo", "hidiff/prepare", "hidiff/synth", "hidiff/video",
-		"internal/atomicfile", "internal/folder", "internal/lock", "internal/suggest", "tensor", "trainer", "wgpu",
+		"internal/atomicfile", "internal/folder", "internal/lock", "internal/progress", "internal/suggest", "tensor", "trainer", "wgpu",
 	},
 	"cli/hidiff": {"cli"},
 }
