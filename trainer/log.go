@@ -94,7 +94,7 @@ func newWatcher(o watchOptions) (*watcher, error) {
 // Close ends the outputs; it is the only call after which the screen is free for others.
 func (w *watcher) Close() error {
 	if w.bar != nil {
-		w.bar.close()
+		w.bar.Close()
 	}
 	var errs []error
 	if w.file != nil {

@@ -4,43 +4,26 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"sync"
 	"time"
 
-	"github.com/vbauerster/mpb/v8"
-	"github.com/vbauerster/mpb/v8/decor"
+	"hidiff/internal/progress"
 )
 
-// progressBar is the last line of a terminal. What is written to it appears above.
+// progressBar is a training's: iterations before it, losses, speed and the time left behind it.
 type progressBar struct {
-	*mpb.Progress
-	bar *mpb.Bar
-
-	mu     sync.Mutex // the bar is drawn by another goroutine
-	latest string     // losses and speed
-	left   time.Duration
+	*progress.Bar
+	total  int
+	latest string // losses and speed
 }
 
 func newProgressBar(w io.Writer, start, total int) *progressBar {
-	p := &progressBar{Progress: mpb.New(mpb.WithOutput(w), mpb.WithAutoRefresh())}
-	p.bar = p.AddBar(int64(total), mpb.BarRemoveOnComplete(),
-		mpb.PrependDecorators(decor.CountersNoUnit("iter %d/%d ")),
-		mpb.AppendDecorators(decor.Any(p.text)))
-	p.bar.SetCurrent(int64(start))
+	p := &progressBar{Bar: progress.New(w, int64(total)), total: total}
+	p.step(start, 0)
 	return p
 }
 
-func (p *progressBar) text(decor.Statistics) string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return fmt.Sprintf("%s eta %s", p.latest, timedelta(p.left))
-}
-
 func (p *progressBar) step(iter int, left time.Duration) {
-	p.mu.Lock()
-	p.left = left
-	p.mu.Unlock()
-	p.bar.SetCurrent(int64(iter))
+	p.Set(int64(iter), fmt.Sprintf("iter %d/%d", iter, p.total), fmt.Sprintf("%s eta %s", p.latest, timedelta(left)))
 }
 
 func (p *progressBar) report(r IterReport) {
@@ -49,13 +32,5 @@ func (p *progressBar) report(r IterReport) {
 		fmt.Fprintf(&b, " %s %s", l.Name, pyFloat(l.Value, 'e', 2))
 	}
 	fmt.Fprintf(&b, " %s images/s", pyFloat(r.ImagesPerSecond, 'f', 1))
-	p.mu.Lock()
 	p.latest = b.String()
-	p.mu.Unlock()
-}
-
-// close takes the bar off the screen.
-func (p *progressBar) close() {
-	p.bar.Abort(true)
-	p.Wait()
 }
