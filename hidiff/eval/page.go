@@ -14,10 +14,11 @@ import (
 	"runtime"
 	"slices"
 	"strings"
-	"sync"
 
 	"hidiff/hidiff/photo"
 	"hidiff/internal/atomicfile"
+
+	"golang.org/x/sync/errgroup"
 )
 
 //go:embed page.html
@@ -155,22 +156,17 @@ func (d *Dataset) section(ctx context.Context, dir string, number int, s Source,
 // inParallel makes something of every item, in their order.
 func inParallel[T, R any](ctx context.Context, items []T, of func(T) (R, error)) ([]R, error) {
 	made, errs := make([]R, len(items)), make([]error, len(items))
-	next := make(chan int)
-	var workers sync.WaitGroup
-	for range runtime.GOMAXPROCS(0) {
-		workers.Go(func() {
-			for i := range next {
-				if errs[i] = ctx.Err(); errs[i] == nil {
-					made[i], errs[i] = of(items[i])
-				}
+	var g errgroup.Group
+	g.SetLimit(runtime.GOMAXPROCS(0))
+	for i, item := range items {
+		g.Go(func() error {
+			if errs[i] = ctx.Err(); errs[i] == nil {
+				made[i], errs[i] = of(item)
 			}
+			return nil // all errors are wanted
 		})
 	}
-	for i := range items {
-		next <- i
-	}
-	close(next)
-	workers.Wait()
+	_ = g.Wait()
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}

@@ -4,7 +4,8 @@ import (
 	"context"
 	"runtime"
 	"sync"
-	"sync/atomic"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // parallel calls work for 0 … n-1, several at a time; workers 0 is one for each CPU. No more is begun after
@@ -13,28 +14,21 @@ func parallel(outer context.Context, n, workers int, work func(i int) error) err
 	if workers == 0 {
 		workers = runtime.GOMAXPROCS(0)
 	}
-	ctx, stop := context.WithCancelCause(outer)
-	defer stop(nil)
-	var next atomic.Int64
-	var wg sync.WaitGroup
-	for range min(workers, n) {
-		wg.Go(func() {
-			for ctx.Err() == nil {
-				i := int(next.Add(1)) - 1
-				if i >= n {
-					return
-				}
-				if err := work(i); err != nil {
-					stop(err)
-				}
+	g, ctx := errgroup.WithContext(outer)
+	g.SetLimit(workers)
+	for i := range n {
+		g.Go(func() error {
+			if ctx.Err() != nil {
+				return nil
 			}
+			return work(i)
 		})
 	}
-	wg.Wait()
+	err := g.Wait()
 	if outer.Err() != nil {
 		return outer.Err()
 	}
-	return context.Cause(ctx)
+	return err
 }
 
 // counter returns a function that counts to total and reports it.

@@ -14,6 +14,8 @@ import (
 
 	"hidiff/hidiff/photo"
 	"hidiff/internal/atomicfile"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // Source is a sharp photo.
@@ -76,23 +78,12 @@ func Run(ctx context.Context, o RunOptions) error {
 	if err != nil {
 		return err
 	}
-	working, stop := context.WithCancelCause(ctx)
-	defer stop(nil)
-	r := &runner{RunOptions: o, out: out, stop: stop}
+	r := &runner{RunOptions: o, out: out}
 	r.refuse()
-	tasks := make(chan task)
-	var workers sync.WaitGroup
-	for range o.Workers {
-		workers.Go(func() {
-			for t := range tasks {
-				r.make(working, t)
-			}
-		})
-	}
-	r.plan(working, tasks)
-	close(tasks)
-	workers.Wait()
-	err = context.Cause(working)
+	g, working := errgroup.WithContext(ctx)
+	g.SetLimit(o.Workers)
+	r.plan(working, func(t task) { g.Go(func() error { return r.make(working, t) }) })
+	err = g.Wait()
 	if ctx.Err() != nil {
 		err = ctx.Err()
 	}
@@ -102,7 +93,6 @@ func Run(ctx context.Context, o RunOptions) error {
 type runner struct {
 	RunOptions
 	out    *folder
-	stop   context.CancelCauseFunc
 	report sync.Mutex
 }
 
@@ -150,8 +140,8 @@ type opened struct {
 	photo *photo.Photo
 }
 
-// plan sends the pairs that are to be made, photo by photo.
-func (r *runner) plan(ctx context.Context, tasks chan<- task) {
+// plan begins the pairs that are to be made, photo by photo.
+func (r *runner) plan(ctx context.Context, begin func(task)) {
 	for _, source := range r.Sources {
 		info, err := os.Stat(source.Path)
 		if err != nil {
@@ -177,11 +167,10 @@ func (r *runner) plan(ctx context.Context, tasks chan<- task) {
 		}
 		from := &opened{Source: source, bytes: info.Size(), left: len(missing)}
 		for _, i := range missing {
-			select {
-			case tasks <- task{from, i}:
-			case <-ctx.Done():
+			if ctx.Err() != nil {
 				return
 			}
+			begin(task{from, i})
 		}
 	}
 }
@@ -207,29 +196,33 @@ func (r *runner) open(p *opened) *photo.Photo {
 	return p.photo
 }
 
-func (r *runner) make(ctx context.Context, t task) {
+// make makes a pair. Its errors are those of the folder.
+func (r *runner) make(ctx context.Context, t task) error {
+	if ctx.Err() != nil {
+		return nil
+	}
 	sharp := r.open(t.opened)
-	if sharp == nil || ctx.Err() != nil {
-		return
+	if sharp == nil {
+		return nil
 	}
 	pair, err := r.Make(ctx, sharp, t.Name, t.index)
 	switch {
 	case ctx.Err() != nil:
-		return
+		return nil
 	case errors.Is(err, ErrFlat):
 		r.tell(Event{Kind: Flat, Source: t.Source, Pairs: 1})
-		return
+		return nil
 	case err != nil:
 		r.tell(Event{Kind: Failed, Source: t.Source, Pairs: 1, Err: fmt.Errorf("%s: %w", t.Path, err)})
-		return
+		return nil
 	}
 	pair.SourceBytes = t.bytes
 	if err := r.out.add(pair); err != nil {
-		r.stop(err)
-		return
+		return err
 	}
 	pair.Input, pair.Target = nil, nil
 	r.tell(Event{Kind: Done, Source: t.Source, Pairs: 1, Pair: pair})
+	return nil
 }
 
 // save writes both photos of a pair below a folder, or none.
