@@ -42,72 +42,31 @@ func restore(ctx context.Context, n *Networks, d *tensor.Device, p *photo.Photo,
 // which may be nil.
 func ensemble(ctx context.Context, d *tensor.Device, p, target *photo.Photo, run func(p, target *photo.Photo) *tensor.Tensor) (*tensor.Tensor, error) {
 	sum := make([]float32, p.Width*p.Height*3)
-	for k := range 8 {
-		t := dihedral{k, p.Width, p.Height}
-		w, h := t.size()
-		out := run(t.turn(p), t.turn(target))
-		stride := out.Shape()[2]
+	for _, o := range orientations {
+		turned, other := p.Turn(o), target
+		if target != nil {
+			other = target.Turn(o)
+		}
+		out := run(turned, other)
+		stride := 3 * out.Shape()[2]
 		values, err := out.Floats(ctx)
 		out.Release()
 		if err != nil {
 			return nil, err
 		}
-		for y := range h {
-			for x := range w {
-				sx, sy := t.source(x, y)
-				for c := range 3 {
-					sum[(sy*p.Width+sx)*3+c] += values[(y*stride+x)*3+c] / 8
-				}
-			}
+		width := 3 * turned.Width
+		for y := range turned.Height { // what was padded goes
+			copy(values[y*width:], values[y*stride:y*stride+width])
+		}
+		for i, v := range photo.Turn(values[:width*turned.Height], turned.Width, turned.Height, 3, photo.TurnBack(o)) {
+			sum[i] += v / 8
 		}
 	}
 	return tensor.From(d, sum, 1, p.Height, p.Width, 3), nil
 }
 
-// dihedral is one of the eight symmetries of a w x h image: k&1 mirrors left
-// to right, k&2 top to bottom, k&4 swaps the axes.
-type dihedral struct{ k, w, h int }
-
-func (t dihedral) size() (w, h int) {
-	if t.k&4 != 0 {
-		return t.h, t.w
-	}
-	return t.w, t.h
-}
-
-// turn returns the samples of a photo turned, nil of nil. A plan's photo has
-// none.
-func (t dihedral) turn(p *photo.Photo) *photo.Photo {
-	if p == nil {
-		return nil
-	}
-	w, h := t.size()
-	out := &photo.Photo{Width: w, Height: h, Channels: p.Channels, Max: p.Max, Pix: make([]uint16, len(p.Pix))}
-	if p.Pix == nil {
-		return out
-	}
-	for y := range h {
-		for x := range w {
-			sx, sy := t.source(x, y)
-			copy(out.Pix[(y*w+x)*p.Channels:][:p.Channels], p.Pix[(sy*p.Width+sx)*p.Channels:])
-		}
-	}
-	return out
-}
-
-// source returns the pixel of the image that lands at (x, y).
-func (t dihedral) source(x, y int) (int, int) {
-	if t.k&4 != 0 {
-		x, y = y, x
-	}
-	if t.k&1 != 0 {
-		x = t.w - 1 - x
-	}
-	if t.k&2 != 0 {
-		y = t.h - 1 - y
-	}
-	return x, y
-}
+// orientations are the flips and turns, in the order in which their results are added.
+var orientations = [8]int{1, 2, 4, 3, 5, 8, 6, 7}
 
 // restoreTiles restores overlapping tiles under one prior and blends them
 // linearly across the overlap.
@@ -121,14 +80,7 @@ func restoreTiles(ctx context.Context, n *Networks, d *tensor.Device, p *photo.P
 	for _, y0 := range tileStarts(p.Height, o.Tile, overlap) {
 		for _, x0 := range tileStarts(p.Width, o.Tile, overlap) {
 			w, h := min(o.Tile, p.Width-x0), min(o.Tile, p.Height-y0)
-			var pix []uint16
-			if !d.Dry() {
-				for y := range h {
-					row := ((y0+y)*p.Width + x0) * p.Channels
-					pix = append(pix, p.Pix[row:row+w*p.Channels]...)
-				}
-			}
-			lq := upload(d, &photo.Photo{Width: w, Height: h, Channels: p.Channels, Max: p.Max, Pix: pix})
+			lq := upload(d, p.Crop(x0, y0, w, h))
 			out := n.Restore(lq, prior)
 			lq.Release()
 			values, err := out.Floats(ctx)

@@ -149,13 +149,8 @@ func tryAll(ctx context.Context, s Source, i int, methods []Method) (out []float
 // middle cuts the middle out of a large photo.
 func middle(p *photo.Photo) *photo.Photo {
 	const size = 256
-	out := &photo.Photo{Width: min(p.Width, size), Height: min(p.Height, size), Channels: p.Channels, Max: p.Max}
-	x0, y0 := (p.Width-out.Width)/2, (p.Height-out.Height)/2
-	for y := range out.Height {
-		at := ((y0+y)*p.Width + x0) * p.Channels
-		out.Pix = append(out.Pix, p.Pix[at:at+out.Width*p.Channels]...)
-	}
-	return out
+	w, h := min(p.Width, size), min(p.Height, size)
+	return p.Crop((p.Width-w)/2, (p.Height-h)/2, w, h)
 }
 
 // variants returns what a method makes of a photo with one sigma and each of the rising strengths.

@@ -87,3 +87,32 @@ func setTIFFOrientation(t *testing.T, b []byte, orientation int) {
 	require.NoError(t, err)
 	blk.setNumber(find(fields, tagOrientation), uint32(orientation))
 }
+
+func TestTurnAndTurnBack(t *testing.T) {
+	p := noise(5, 3, 3, 255, true)
+	p.Meta.XMP = []byte("<x/>")
+	for o := 1; o <= 8; o++ {
+		q := p.Turn(o)
+		require.Equal(t, Metadata{}, q.Meta, "it would be turned twice")
+		back := q.Turn(TurnBack(o))
+		require.Equal(t, p.Pix, back.Pix, o)
+		require.Equal(t, p.Alpha, back.Alpha, o)
+		require.Equal(t, p.Width, back.Width, o)
+	}
+	require.Equal(t, &Photo{Width: 3, Height: 5, Channels: 1, Max: 255}, (&Photo{Width: 5, Height: 3, Channels: 1, Max: 255}).Turn(6))
+}
+
+func TestCrop(t *testing.T) {
+	p := &Photo{Width: 4, Height: 3, Channels: 1, Max: 255, Pix: []uint16{0, 1, 2, 3, 10, 11, 12, 13, 20, 21, 22, 23}, Meta: Metadata{XMP: []byte("<x/>")}}
+	require.Equal(t, &Photo{Width: 2, Height: 2, Channels: 1, Max: 255, Pix: []uint16{12, 13, 22, 23}}, p.Crop(2, 1, 2, 2))
+	p.Alpha = p.Pix
+	p.Pix = nil
+	require.Equal(t, &Photo{Width: 3, Height: 1, Channels: 1, Max: 255, Alpha: []uint16{0, 1, 2}}, p.Crop(0, 0, 3, 1))
+	c := noise(9, 7, 3, 65535, true)
+	got := c.Crop(2, 3, 5, 4)
+	for i := range 5 * 4 {
+		at := (3+i/5)*9 + 2 + i%5
+		require.Equal(t, c.Pix[3*at:3*at+3], got.Pix[3*i:3*i+3])
+		require.Equal(t, c.Alpha[at], got.Alpha[i])
+	}
+}

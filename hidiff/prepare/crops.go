@@ -39,19 +39,6 @@ func centre(name string, width, height, size int) []crop {
 	return []crop{{name + ".png", image.Pt((width-size)/2, (height-size)/2)}}
 }
 
-// cut copies a square out of a photo. Metadata stays behind: it would multiply.
-func cut(p *photo.Photo, at image.Point, size int) *photo.Photo {
-	q := &photo.Photo{Width: size, Height: size, Channels: p.Channels, Max: p.Max}
-	for y := at.Y; y < at.Y+size; y++ {
-		from, to := y*p.Width+at.X, y*p.Width+at.X+size
-		q.Pix = append(q.Pix, p.Pix[from*p.Channels:to*p.Channels]...)
-		if p.Alpha != nil {
-			q.Alpha = append(q.Alpha, p.Alpha[from:to]...)
-		}
-	}
-	return q
-}
-
 // pngEnd is how every PNG ends.
 const pngEnd = "\x00\x00\x00\x00IEND\xaeB`\x82"
 

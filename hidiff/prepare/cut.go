@@ -123,7 +123,7 @@ func (s *Split) cut(ctx context.Context, t task) (written int, problems []Proble
 				continue
 			}
 			file := filepath.Join(dirs[side], c.file)
-			if err := photo.Save(file, cut(photos[side], c.at, s.size), photo.EncodeOptions{Format: photo.PNG}); err != nil {
+			if err := photo.Save(file, photos[side].Crop(c.at.X, c.at.Y, s.size, s.size), photo.EncodeOptions{Format: photo.PNG}); err != nil {
 				return written, nil, err
 			}
 		}
