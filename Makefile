@@ -16,11 +16,13 @@ BLUR = --strength 1:8 --defocus 1:2.5 --highlights 1:1.5 --noise 0:0.5 --jpeg 95
 PYTORCH = bin/pytorch
 PYTHON  = $(PYTORCH)/bin/python
 
-.PHONY: help build demo setup test test-pytorch race lint fuzz bench bench-vs-pytorch fixtures fixtures-check train-default clean
+.PHONY: help build demo setup test test-short test-pytorch race lint fuzz bench bench-vs-pytorch fixtures fixtures-check train-default clean
 
 help:
 	@echo 'make demo    set up this machine, build, and restore a sample photo'
 	@echo 'make test    run all tests'
+	@echo 'make test-short  the same without what takes long: whole networks and every kernel of each operator against the references,'
+	@echo '                 the built-in model on its sample, long training'
 	@echo
 	@echo 'make setup   install what is missing: compiler, Go, a Vulkan driver (Debian, Ubuntu)'
 	@echo 'make build   build bin/hidiff'
@@ -56,6 +58,11 @@ test:
 		command -v $$v >/dev/null || echo "note: $$v is not installed, so it will not check the shaders"; \
 	done
 	go test -timeout 18m ./...
+	go build -tags lmdb -o /dev/null ./cli/hidiff
+	go test -tags lmdb -run LMDB ./trainer/...
+
+test-short:
+	go test -short ./...
 
 race:
 	go test -race -short -timeout 20m ./wgpu ./trainer ./cli
@@ -64,8 +71,9 @@ lint:
 	@unformatted=$$(gofmt -l .); \
 	if [ -n "$$unformatted" ]; then echo "gofmt would change:"; echo "$$unformatted"; exit 1; fi
 	go vet ./...
+	go vet -tags lmdb ./...
 	@if go run $(STATICCHECK) -version >/dev/null 2>&1; then \
-		echo 'staticcheck ./...'; go run $(STATICCHECK) ./...; \
+		echo 'staticcheck ./...'; go run $(STATICCHECK) ./... && go run $(STATICCHECK) -tags lmdb ./...; \
 	else \
 		echo 'WARNING: staticcheck was SKIPPED: $(STATICCHECK) cannot be fetched'; \
 	fi

@@ -7,12 +7,14 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"hidiff/internal/testenv"
 	"hidiff/internal/testgpu"
 )
 
 // TestDeviceSample restores what `make demo` restores, with the model that is built in, as a newcomer does; a photo that is sharp
 // already stays as it is.
 func TestDeviceSample(t *testing.T) {
+	testenv.Long(t)
 	testgpu.Need(t)
 	t.Setenv("HIDIFF_MODEL", "")
 	sample, err := filepath.Abs(filepath.Join("..", "docs", "model", "sample"))

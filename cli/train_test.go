@@ -21,6 +21,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"hidiff/hidiff/photo"
+	"hidiff/internal/testenv"
 	"hidiff/internal/testgpu"
 )
 
@@ -303,9 +304,7 @@ func (c *cancelling) Write(p []byte) (int, error) {
 // One batch is learned by heart: the network can express what it is shown, and every gradient
 // pulls the right way.
 func TestTrainOverfits(t *testing.T) {
-	if testing.Short() {
-		t.Skip("short")
-	}
+	testenv.Long(t)
 	workshop(t)
 	for i := 2; i < 4; i++ {
 		require.NoError(t, os.Remove(fmt.Sprintf("target/%d.png", i)))
@@ -438,9 +437,7 @@ func TestTrainInTheWay(t *testing.T) {
 
 // Memory does not grow: not the process's, and not the device's after the first iteration.
 func TestTrainMemoryStaysFlat(t *testing.T) {
-	if testing.Short() {
-		t.Skip("short")
-	}
+	testenv.Long(t)
 	workshop(t)
 	var before, after runtime.MemStats
 	train(t, "-opt", "s1.yml", "--force_yml", "train:total_iter=20")

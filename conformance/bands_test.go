@@ -7,6 +7,7 @@ import (
 	"hidiff/autograd"
 	"hidiff/conformance/ref"
 	"hidiff/hidiff"
+	"hidiff/internal/testenv"
 	"hidiff/internal/testgpu"
 	"hidiff/tensor"
 
@@ -120,6 +121,7 @@ func TestBandsChangeNothing(t *testing.T) {
 }
 
 func TestNetworkInBands(t *testing.T) {
+	testenv.Long(t)
 	d := testgpu.Open(t)
 	for name, c := range map[string]hidiff.Config{"gopro": hidiff.GoPro(), "realblur": hidiff.RealBlur()} {
 		t.Run(name, func(t *testing.T) {
@@ -143,6 +145,7 @@ func TestNetworkInBands(t *testing.T) {
 
 // Whatever kernel is chosen for matrix products, results are right.
 func TestLinearVariants(t *testing.T) {
+	testenv.Long(t)
 	d := testgpu.Open(t)
 	for _, variant := range []string{"rows", "tiled", "direct", "windowed", "few"} {
 		d := d.With(tensor.Execution{Variant: variant})

@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"hidiff/hidiff"
+	"hidiff/internal/testenv"
 	"hidiff/internal/testgpu"
 
 	"github.com/stretchr/testify/require"
@@ -84,6 +85,7 @@ func setEmbedDim(c *hidiff.Config, e int) {
 }
 
 func TestNetworksMatchReference(t *testing.T) {
+	testenv.Long(t)
 	d := testgpu.Open(t)
 	for _, c := range configurations {
 		t.Run(c.name, func(t *testing.T) {
@@ -110,6 +112,7 @@ func networkResults(t *testing.T, r *runner, c hidiff.Config, s photoSize) (resu
 
 // Both samplers under every schedule: of the networks, only net_d and net_le_dm matter.
 func TestSchedulesMatchReference(t *testing.T) {
+	testenv.Long(t)
 	d := testgpu.Open(t)
 	for base, schedules := range map[string][]string{
 		"gopro":    {"linear", "quad", "warmup10", "warmup50", "const", "cosine"},

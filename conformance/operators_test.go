@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"hidiff/conformance/ref"
+	"hidiff/internal/testenv"
 	"hidiff/internal/testgpu"
 
 	"github.com/stretchr/testify/require"
@@ -44,6 +45,7 @@ func TestEveryOperatorHasARow(t *testing.T) {
 }
 
 func TestOperatorsMatchReferenceAtOddSizes(t *testing.T) {
+	testenv.Long(t)
 	d := testgpu.Open(t)
 	for _, o := range Operators {
 		t.Run(o.Name, func(t *testing.T) {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"hidiff/internal/testenv"
 	"hidiff/internal/testgpu"
 )
 
@@ -34,6 +35,7 @@ func requirePass(t *testing.T, results []Result) (count map[string]int) {
 }
 
 func TestFixtures(t *testing.T) {
+	testenv.Long(t)
 	results, err := runAll(t, t.Context(), Testdata())
 	require.NoError(t, err)
 	for kind, least := range map[string]int{
@@ -46,6 +48,7 @@ func TestFixtures(t *testing.T) {
 
 // Where a folder of more fixtures lies beside the repository, they must pass too.
 func TestSharedFixtures(t *testing.T) {
+	testenv.Long(t)
 	shared := filepath.Join(Testdata(), "..", "..", "..", "shared", "fixtures")
 	if _, err := os.Stat(shared); err != nil {
 		t.Skip("no folder ../shared/fixtures beside the repository")

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"testing"
 
+	"hidiff/internal/testenv"
 	"hidiff/internal/testgpu"
 	"hidiff/tensor"
 
@@ -12,6 +13,7 @@ import (
 )
 
 func TestSelfTest(t *testing.T) {
+	testenv.Long(t)
 	d := testgpu.Open(t)
 	var results []Result
 	require.NoError(t, SelfTest(t.Context(), d, func(r Result) {

@@ -27,6 +27,14 @@ func Missing(t testing.TB, what string, why any) {
 	t.Skipf("SKIPPED: %v", why)
 }
 
+// Long ends a test that takes long, or loads the GPU for long, under -short.
+func Long(t testing.TB) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("SKIPPED: -short leaves out what takes long")
+	}
+}
+
 // Program returns the path of the first of some programs that is installed, and ends a test where none is.
 func Program(t testing.TB, what string, names ...string) string {
 	t.Helper()
