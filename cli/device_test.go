@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"hidiff/hidiff/photo"
+	"hidiff/internal/testenv"
 	"hidiff/internal/testgpu"
 	"hidiff/wgpu"
 )
@@ -115,6 +116,7 @@ func TestDeviceInterrupted(t *testing.T) {
 }
 
 func TestDeviceDoctor(t *testing.T) {
+	testenv.Long(t)
 	testgpu.Need(t)
 	got := run(t.Context(), nil, "doctor")
 	require.Equal(t, exitOK, got.code, got.stdout+got.stderr)

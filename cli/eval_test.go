@@ -19,6 +19,7 @@ import (
 	"hidiff/hidiff/eval"
 	"hidiff/hidiff/metrics"
 	"hidiff/hidiff/photo"
+	"hidiff/internal/testenv"
 	"hidiff/internal/testgpu"
 )
 
@@ -659,6 +660,7 @@ func TestEvalNames(t *testing.T) {
 
 // TestDeviceEval evaluates a small set from end to end, restored by a real network, report included.
 func TestDeviceEval(t *testing.T) {
+	testenv.Long(t)
 	testgpu.Need(t)
 	testFile(t)
 	for i, name := range []string{"00_astronaut", "01_coffee"} {

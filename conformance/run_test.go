@@ -98,6 +98,7 @@ func tamper(t *testing.T, path, name string) {
 }
 
 func TestRunDirFindsFaults(t *testing.T) {
+	testenv.Long(t)
 	for _, c := range []struct {
 		name   string
 		file   string // the fixture

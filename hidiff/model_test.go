@@ -83,6 +83,7 @@ func largest(a, b []uint16) int {
 }
 
 func TestSmallBudgetGivesTheSamePicture(t *testing.T) {
+	testenv.Long(t)
 	m := openModel(t, hidiff.Options{})
 	p := picture(200, 152, 3, 65535)
 	whole, err := m.Plan(p.Width, p.Height, hidiff.RestoreOptions{})

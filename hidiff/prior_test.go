@@ -12,6 +12,7 @@ import (
 	"hidiff/hidiff"
 	"hidiff/hidiff/checkpoint"
 	"hidiff/hidiff/photo"
+	"hidiff/internal/testenv"
 	"hidiff/tensor"
 )
 
@@ -96,6 +97,7 @@ func mirrored(p *photo.Photo) *photo.Photo {
 
 // TestPriorsInBands restores under every prior within little memory, as planned and to the same picture.
 func TestPriorsInBands(t *testing.T) {
+	testenv.Long(t)
 	p, sharp := picture(104, 96, 3, 65535), sharpPicture(104, 96, 3, 65535)
 	for _, prior := range hidiff.Priors {
 		t.Run(string(prior), func(t *testing.T) {

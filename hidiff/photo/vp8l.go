@@ -1,7 +1,9 @@
 package photo
 
 // A small lossless WebP (VP8L) encoder: subtract-green and spatial prediction, then one Huffman code
-// per channel. Like PNG without the matching of repeated strings, which photographs rarely have.
+// per channel. Like PNG without the matching of repeated strings, which photographs rarely have. The encoder in Go of
+// github.com/HugoSmits86/nativewebp v1.2.1 does not keep within the longest code: some noise
+// becomes a file that nobody can read.
 
 // predictors are the VP8L prediction modes tried for each tile, by their number in the format.
 // l, t, tl are the left, upper and upper-left neighbours' values of one channel.

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"hidiff/hidiff/photo"
+	"hidiff/internal/testenv"
 )
 
 const (
@@ -215,6 +216,7 @@ func TestColours(t *testing.T) {
 
 // TestTransparency keeps it, or says that it does not, and never leaves a tag that promises it where it is gone.
 func TestTransparency(t *testing.T) {
+	testenv.Long(t)
 	t.Parallel()
 	needFFmpeg(t)
 	// The transparency wanders, so that no frame has that of another.
