@@ -26,7 +26,10 @@ func newDoctorCommand(a *app, run func(context.Context, *doctorOptions) error) *
 		Use:   "doctor",
 		Short: "Check that a GPU computes what it should",
 		Long: `Check that a GPU and its driver compute what they should: every operator of the networks is
-run and compared with a reference, on rare sizes too. Send the output with a bug report.`,
+run and compared with a reference, on rare sizes too. Send the output with a bug report.
+
+With the environment variable HIDIFF_LIMITS=default, the GPU is asked for no more than WebGPU promises
+everywhere: what a phone or a browser has.`,
 		Args: arguments(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error { return run(c.Context(), o) },
 	}

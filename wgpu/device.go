@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"runtime"
 	"sync"
 	"time"
@@ -21,7 +22,8 @@ type Options struct {
 	Logger  *slog.Logger // nil is silent
 }
 
-// Limits are the device's, raised to what the adapter offers.
+// Limits are the device's, raised to what the adapter offers. With the environment
+// variable HIDIFF_LIMITS=default they are WebGPU's defaults, which every device has.
 type Limits struct {
 	Binding           int64 // largest storage binding, bytes
 	UniformBinding    int64 // largest uniform binding, bytes
@@ -112,7 +114,11 @@ func Open(o Options) (*Device, error) {
 	if d.log == nil {
 		d.log = slog.New(slog.DiscardHandler)
 	}
-	if err := d.request(o.Profile); err != nil {
+	limits, err := wantedLimits(d.raw.GetLimits())
+	if err == nil {
+		err = d.request(o.Profile, limits)
+	}
+	if err != nil {
 		raw[i].Release()
 		return nil, fmt.Errorf("open %s: %w", d.adapter.Name, err)
 	}
@@ -135,7 +141,7 @@ func Open(o Options) (*Device, error) {
 
 // request asks for the device with all wanted features, dropping one at a
 // time what a driver advertises but refuses.
-func (d *Device) request(timestamps bool) error {
+func (d *Device) request(timestamps bool, limits gpu.Limits) error {
 	wanted := []gpu.FeatureName{gpu.FeatureNameShaderF16, gpu.NativeFeatureSubgroup}
 	if timestamps {
 		wanted = append(wanted, gpu.FeatureNameTimestampQuery)
@@ -147,11 +153,10 @@ func (d *Device) request(timestamps bool) error {
 		}
 	}
 	for {
-		l := raisedLimits(d.raw.GetLimits())
 		dev, err := d.raw.RequestDevice(&gpu.DeviceDescriptor{
 			Label:              "hidiff",
 			RequiredFeatures:   features,
-			RequiredLimits:     &l,
+			RequiredLimits:     &limits,
 			DeviceLostCallback: d.lost.report,
 		})
 		if err == nil {
@@ -176,10 +181,21 @@ func (d *Device) request(timestamps bool) error {
 	return nil
 }
 
-// raisedLimits starts from the defaults, because copying the adapter's whole
-// struct is refused, and raises what compute needs.
-func raisedLimits(a gpu.Limits) gpu.Limits {
+// limitsVariable names the environment variable that keeps devices to what WebGPU promises
+// everywhere, so that any machine can test what browsers and phones will do.
+const limitsVariable = "HIDIFF_LIMITS"
+
+// wantedLimits starts from the defaults, because copying the adapter's whole
+// struct is refused, and raises what compute needs to what the adapter has.
+func wantedLimits(a gpu.Limits) (gpu.Limits, error) {
 	l := gpu.DefaultLimits()
+	switch v := os.Getenv(limitsVariable); v {
+	case "":
+	case "default":
+		return l, nil
+	default:
+		return l, fmt.Errorf("the environment variable %s is %q: leave it unset for what the GPU has, or set it to default", limitsVariable, v)
+	}
 	l.MaxBufferSize = a.MaxBufferSize
 	l.MaxStorageBufferBindingSize = a.MaxStorageBufferBindingSize
 	l.MaxUniformBufferBindingSize = a.MaxUniformBufferBindingSize
@@ -189,7 +205,7 @@ func raisedLimits(a gpu.Limits) gpu.Limits {
 	l.MaxComputeWorkgroupSizeX = a.MaxComputeWorkgroupSizeX
 	l.MaxComputeWorkgroupSizeY = a.MaxComputeWorkgroupSizeY
 	l.MaxComputeWorkgroupSizeZ = a.MaxComputeWorkgroupSizeZ
-	return l
+	return l, nil
 }
 
 func (d *Device) readLimits() {

@@ -306,3 +306,12 @@ func TestCloseTwice(t *testing.T) {
 	_, err := d.Alloc("late", 4)
 	require.ErrorContains(t, err, "closed")
 }
+
+func TestLimitsVariable(t *testing.T) {
+	t.Setenv(limitsVariable, "defualt")
+	_, err := Open(Options{GPU: os.Getenv("HIDIFF_GPU")})
+	if none := (*NoAdapterError)(nil); errors.As(err, &none) && os.Getenv("REQUIRE_GPU") == "" {
+		t.Skipf("no adapter: %v", err)
+	}
+	require.ErrorContains(t, err, `HIDIFF_LIMITS is "defualt": leave it unset for what the GPU has, or set it to default`)
+}
