@@ -26,7 +26,13 @@ type benchOptions struct {
 	Runs   int
 	Only   string
 	JSON   bool
+
+	Kernels bool
+	Variant string
 }
+
+// variants are the entry points of linear.wgsl that --variant can force.
+var variants = []string{"tiled", "direct", "windowed", "few"}
 
 func newBenchCommand(a *app, run func(context.Context, *benchOptions) error) *cobra.Command {
 	o := &benchOptions{}
@@ -37,14 +43,26 @@ func newBenchCommand(a *app, run func(context.Context, *benchOptions) error) *co
 with made-up weights, then iterations of training. GFLOP/s count what the network asks for; GB/s count each operand once.
 
 --only times one workload alone, of those that hidiff is compared with PyTorch by:
-  forward         GoPro's networks restore a photo of 256x256
-  step            an iteration of GoPro's stage one, 1 crop of 64x64
-  stage-two-step  an iteration of GoPro's stage two, 1 crop of 64x64
-  small-step      an iteration of stage one of the model that is built in, 4 crops of 64x64`,
+  forward             GoPro's networks restore a photo of 256x256
+  step                an iteration of GoPro's stage one, 1 crop of 64x64
+  stage-two-step      an iteration of GoPro's stage two, 1 crop of 64x64
+  small-step          an iteration of stage one of the model that is built in, 4 crops of 64x64
+  forward-720p        GoPro's networks restore a photo of 1280x720
+  stage-two-step-256  an iteration of GoPro's stage two, 8 crops of 256x256
+
+--kernels breaks that workload down by kernel, with the GPU's own clock.`,
 		Args: arguments(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error {
 			if o.Only != "" && (c.Flags().Changed("size") || c.Flags().Changed("crops")) {
 				return usagef("--only %s has a shape of its own: leave out --size and --crops", o.Only)
+			}
+			switch {
+			case o.Kernels && o.Only == "":
+				return usagef("--kernels breaks one workload down: name it with --only")
+			case o.Variant != "" && !o.Kernels:
+				return usagef("--variant %s changes what --kernels times: add that", o.Variant)
+			case o.Variant != "" && !contains(variants, o.Variant):
+				return usagef("--variant %s: it must be %s", o.Variant, strings.Join(variants, ", "))
 			}
 			return run(c.Context(), o)
 		},
@@ -55,6 +73,8 @@ with made-up weights, then iterations of training. GFLOP/s count what the networ
 	c.Flags().StringSliceVar(&o.Crops, "crops", []string{"1x64"}, "batches to train on, COUNTxPIXELS")
 	c.Flags().IntVar(&o.Runs, "runs", 3, "runs of a network; the median counts")
 	c.Flags().StringVar(&o.Only, "only", "", "time this workload alone")
+	c.Flags().BoolVar(&o.Kernels, "kernels", false, "time each kernel of that workload")
+	c.Flags().StringVar(&o.Variant, "variant", "", "have all linear maps take this kernel where it can serve: "+strings.Join(variants, ", "))
 	c.Flags().BoolVar(&o.JSON, "json", false, "print one JSON object a line")
 	return c
 }
@@ -116,6 +136,8 @@ func (o *benchOptions) only() ([]workload, error) {
 		{"step", hidiff.GoPro(), 1, 1, 64, 64},
 		{"stage-two-step", hidiff.GoPro(), 2, 1, 64, 64},
 		{"small-step", small, 1, 4, 64, 64},
+		{"forward-720p", hidiff.GoPro(), 0, 1, 1280, 720},
+		{"stage-two-step-256", hidiff.GoPro(), 2, 8, 256, 256},
 	}
 	var names []string
 	for _, w := range named {
@@ -134,6 +156,9 @@ func (a *app) bench(ctx context.Context, o *benchOptions) error {
 	}
 	if o.Runs < 1 {
 		return usagef("--runs %d is too few", o.Runs)
+	}
+	if o.Kernels {
+		return a.benchKernels(ctx, o, works[0])
 	}
 	r := &benchReport{w: a.stdout, json: o.JSON}
 	if o.Only == "" {
@@ -186,6 +211,46 @@ func (a *app) benchWorkload(ctx context.Context, o *benchOptions, w workload) (b
 	defer d.Close()
 	line.Timing, line.Peak, err = conformance.BenchTraining(ctx, d, w.Name, w.Config, w.Stage, w.Count, w.Width, o.Runs)
 	return line, err
+}
+
+// kernelLine is what all calls of a kernel came to in one run of a workload.
+type kernelLine struct {
+	Kernel  string  `json:"kernel"`
+	Calls   int     `json:"calls"`
+	Seconds float64 `json:"seconds"`
+	Flops   float64 `json:"flops"`
+	Bytes   float64 `json:"bytes"`
+}
+
+func (a *app) benchKernels(ctx context.Context, o *benchOptions, w workload) error {
+	d, err := tensor.Open(wgpu.Options{GPU: o.GPU, Memory: int64(o.Memory), Profile: true, Logger: a.logger()})
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	if !d.Features().Timestamps {
+		return fmt.Errorf("%v cannot take timestamps: leave out --kernels", d.Adapter())
+	}
+	kernels, err := conformance.BenchKernels(ctx, d.With(tensor.Execution{Variant: o.Variant}), w.Config, w.Stage, w.Count, w.Width, w.Height)
+	if err != nil {
+		return err
+	}
+	t := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintf(t, "%s\tcalls\tms\tGFLOP/s\tGB/s\t\n", w.Name)
+	for _, k := range kernels {
+		l := kernelLine{k.Label, k.Calls, k.Time.Seconds(), k.Work, k.Bytes}
+		if o.JSON {
+			if err := printJSON(a.stdout, l); err != nil {
+				return err
+			}
+			continue
+		}
+		fmt.Fprintf(t, "%s\t%d\t%.3f\t%.1f\t%.2f\t\n", l.Kernel, l.Calls, l.Seconds*1e3, l.Flops/l.Seconds/1e9, l.Bytes/l.Seconds/1e9)
+	}
+	if o.JSON {
+		return nil
+	}
+	return t.Flush()
 }
 
 // benchLine is what one measurement came to.

@@ -202,30 +202,19 @@ func median(v []float64) float64 {
 	return (v[(len(v)-1)/2] + v[len(v)/2]) / 2
 }
 
-// BenchTraining times an iteration of a stage of a released configuration, with made-up
-// weights, on crops of size pixels: forward, backward and the optimizer's step. It returns the
-// median of runs after two that warm up, and the peak of the device's memory.
-func BenchTraining(ctx context.Context, d *tensor.Device, name string, c hidiff.Config, stage, crops, size, runs int) (t Timing, peak int64, err error) {
-	defer tensor.Catch(&err)
+// benchTraining makes one iteration of a stage of a configuration, with made-up weights, on
+// crops of size pixels: forward, backward and the optimizer's step.
+func benchTraining(d *tensor.Device, name string, c hidiff.Config, stage, crops, size int) (iterate func(i int), release func(), err error) {
 	l1 := tensor.Loss{Type: tensor.L1Loss, Weight: 1}
 	fill := func(net, key string, shape []int) []float32 { return FillParam(name, net, key, shape) }
 	training, err := hidiff.NewTraining(d, c, hidiff.FillWeights(c, fill).Nets, hidiff.TrainingOptions{Stage: stage, Pixel: l1, PixelDiff: l1})
 	if err != nil {
-		return t, 0, err
+		return nil, nil, err
 	}
-	defer training.Release()
 	optimizer := trainer.NewOptimizer(training.Parameters(), trainer.OptimOptions{Type: "AdamW", Betas: [2]float64{0.9, 0.999}, Eps: 1e-8}, clipLimit, 0)
-	defer optimizer.Release()
 	lq, gt := noisy(d, crops, size, size, 3), noisy(d, crops, size, size, 3)
-	defer lq.Release()
-	defer gt.Release()
 	tape := &autograd.Tape{}
-	defer tape.Reset()
-	var seconds []float64
-	var before wgpu.Stats
-	for i := range runs + 2 {
-		before = d.Stats()
-		start := time.Now()
+	iterate = func(i int) {
 		losses := training.Loss(tape, lq, gt, uint64(i))
 		tape.Backward(1, losses...)
 		for _, l := range losses {
@@ -233,6 +222,31 @@ func BenchTraining(ctx context.Context, d *tensor.Device, name string, c hidiff.
 		}
 		optimizer.Step(i+1, 1e-6)
 		training.Repack()
+	}
+	return iterate, func() {
+		tape.Reset()
+		lq.Release()
+		gt.Release()
+		optimizer.Release()
+		training.Release()
+	}, nil
+}
+
+// BenchTraining times an iteration of a stage of a released configuration. It returns the
+// median of runs after two that warm up, and the peak of the device's memory.
+func BenchTraining(ctx context.Context, d *tensor.Device, name string, c hidiff.Config, stage, crops, size, runs int) (t Timing, peak int64, err error) {
+	defer tensor.Catch(&err)
+	iterate, release, err := benchTraining(d, name, c, stage, crops, size)
+	if err != nil {
+		return t, 0, err
+	}
+	defer release()
+	var seconds []float64
+	var before wgpu.Stats
+	for i := range runs + 2 {
+		before = d.Stats()
+		start := time.Now()
+		iterate(i)
 		if err := d.Wait(ctx); err != nil {
 			return t, 0, err
 		}
@@ -243,4 +257,44 @@ func BenchTraining(ctx context.Context, d *tensor.Device, name string, c hidiff.
 		Name: fmt.Sprintf("%s, stage %d", name, stage), Shape: fmt.Sprintf("%dx%dx%d", crops, size, size), Seconds: median(seconds[2:]),
 		Flops: after.Work - before.Work, Bytes: after.Bytes - before.Bytes, Dispatches: float64(after.Dispatches - before.Dispatches),
 	}, after.Peak, nil
+}
+
+// BenchKernels runs networks once after a run that warms up, and returns what each kernel took by
+// the device's clock, slowest first. Stage 0 restores a photo, 1 and 2 train on crops of width
+// pixels. The device must have been opened with wgpu.Options.Profile.
+func BenchKernels(ctx context.Context, d *tensor.Device, c hidiff.Config, stage, count, width, height int) (timings []wgpu.Timing, err error) {
+	defer tensor.Catch(&err)
+	var run func(i int)
+	if stage > 0 {
+		iterate, release, err := benchTraining(d, "kernels", c, stage, count, width)
+		if err != nil {
+			return nil, err
+		}
+		defer release()
+		run = iterate
+	} else {
+		fill := func(net, key string, shape []int) []float32 { return FillParam("kernels", net, key, shape) }
+		n, err := hidiff.NewNetworks(d, c, hidiff.FillWeights(c, fill).Nets)
+		if err != nil {
+			return nil, err
+		}
+		defer n.Release()
+		lq, noise := noisy(d, count, height, width, 3), noisy(d, count, c.G.Group*c.G.Group, 4*c.G.EmbedDim)
+		defer lq.Release()
+		defer noise.Release()
+		run = func(int) {
+			condition := n.Condition(lq)
+			prior := n.Sample(noise, condition)
+			n.Restore(lq, prior).Release()
+			prior.Release()
+			condition.Release()
+		}
+	}
+	for i := range 2 {
+		if _, err := d.Profile(ctx); err != nil { // forget what there was
+			return nil, err
+		}
+		run(i)
+	}
+	return d.Profile(ctx)
 }

@@ -16,6 +16,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 WORKLOADS = ('forward', 'step', 'stage-two-step', 'small-step')
+LARGE = ('forward-720p', 'stage-two-step-256')
 LOSS = {'type': 'L1Loss', 'loss_weight': 1.0}
 TRAIN = {'use_grad_clip': True, 'optim_total': {'type': 'AdamW', 'lr': 1e-6}, 'pixel_opt': LOSS, 'pixel_diff_opt': LOSS}
 WARM_UPS = 2
@@ -105,7 +106,7 @@ def main():
     parser.add_argument('--hidiff', default=ROOT / 'bin' / 'hidiff', help='the program')
     parser.add_argument('--gpu', help='the GPU of hidiff, as hidiff gpus names it')
     parser.add_argument('--device', choices=['cpu', 'cuda'], help="PyTorch's; cuda where there is one")
-    parser.add_argument('--only', choices=WORKLOADS, nargs='+', default=WORKLOADS)
+    parser.add_argument('--only', choices=WORKLOADS + LARGE, nargs='+', default=WORKLOADS, help=f'all but {" and ".join(LARGE)}')
     parser.add_argument('--modes', nargs='+', help='eager and compile; on cuda eager-tf32 and compile-tf32, too')
     parser.add_argument('--runs', type=int, default=3)
     parser.add_argument('--out', type=Path, help='write all results to this file, as JSON')
