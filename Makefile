@@ -8,9 +8,8 @@ STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 # The photo that `make demo` restores, blurry and sharp.
 SAMPLE = docs/model/sample
 
-# Where `make train-default` keeps its data, and how it blurs photos.
+# Where `make train-default` keeps its data.
 DATA = datasets/small
-BLUR = --strength 1:8 --defocus 1:2.5 --highlights 1:1.5 --noise 0:0.5 --jpeg 95:100
 
 # Where PyTorch is installed, for what compares with it.
 PYTORCH = bin/pytorch
@@ -109,10 +108,7 @@ fixtures-check:
 # Every step but the evaluation, of some minutes, goes on where it was interrupted. Training took five hours on two CPU cores.
 train-default: build
 	trainer/recipe/fetch $(DATA)/photos
-	bin/hidiff synth $(DATA)/photos/train -o $(DATA)/train_s1 --seed 100 --crop 160 --per-photo 60 --downscale 1.5:3 --sharp 0.08 $(BLUR)
-	bin/hidiff synth $(DATA)/photos/train -o $(DATA)/train_s2 --seed 400 --crop 160 --per-photo 100 --downscale 1.5:3 --sharp 0.25 $(BLUR)
-	bin/hidiff synth $(DATA)/photos/val -o $(DATA)/val --seed 300 --crop 160 --per-photo 3 --downscale 1:1.5 --sharp 0.1 $(BLUR)
-	bin/hidiff synth $(DATA)/photos/test -o $(DATA)/test --seed 200 --crop 256 --per-photo 6 --downscale 1.5:3 --sharp 0 $(BLUR)
+	trainer/recipe/pairs bin/hidiff $(DATA) train_s1 train_s2 val test
 	bin/hidiff train -opt Small_S1 --auto_resume
 	bin/hidiff train -opt Small_S2 --auto_resume
 	bin/hidiff eval -opt Small --baseline unsharp,richardson-lucy
