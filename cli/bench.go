@@ -31,8 +31,8 @@ type benchOptions struct {
 	Variant string
 }
 
-// variants are the entry points of linear.wgsl that --variant can force.
-var variants = []string{"tiled", "direct", "windowed", "few"}
+// variants are the kernels of linear maps that --variant can force.
+var variants = []string{"tiled", "direct", "windowed", "few", "rows"}
 
 func newBenchCommand(a *app, run func(context.Context, *benchOptions) error) *cobra.Command {
 	o := &benchOptions{}

@@ -19,7 +19,7 @@ func TestBenchOptions(t *testing.T) {
 		{[]string{"--only", "steps"}, "there are forward, step, stage-two-step, small-step, forward-720p, stage-two-step-256"},
 		{[]string{"--kernels"}, "name it with --only"},
 		{[]string{"--only", "step", "--variant", "tiled"}, "--kernels times"},
-		{[]string{"--only", "step", "--kernels", "--variant", "fast"}, "it must be tiled, direct, windowed, few"},
+		{[]string{"--only", "step", "--kernels", "--variant", "fast"}, "it must be tiled, direct, windowed, few, rows"},
 		{[]string{"--only", "step", "--crops", "2x64"}, "leave out --size and --crops"},
 		{[]string{"--only", "forward", "--size", "64x64"}, "leave out --size and --crops"},
 		{[]string{"--size", "0x8"}, "--size 0x8 is no size"},

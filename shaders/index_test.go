@@ -42,7 +42,7 @@ func privateIndices(code string) (found []string) {
 			if body[at] != '[' {
 				continue
 			}
-			base, end := chain(body, at), closing(body, at)
+			base, end := chain(body, at), partner(body, at, 1)
 			root := identifier.FindString(strings.TrimLeft(base, "(*& "))
 			if index := body[at+1 : end]; (own[root] || strings.HasSuffix(base, ")")) && !isConstant(index, known) {
 				found = append(found, fmt.Sprintf("%s %s[%s]", name, base, strings.Join(strings.Fields(index), " ")))
@@ -59,7 +59,7 @@ func chain(code string, at int) string {
 	for start > 0 {
 		switch c := code[start-1]; {
 		case c == ']' || c == ')':
-			start = opening(code, start-1)
+			start = partner(code, start-1, -1)
 		case c == '.' || c == '_' || '0' <= c && c <= '9' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z':
 			start--
 		default:
@@ -69,29 +69,17 @@ func chain(code string, at int) string {
 	return code[:at]
 }
 
-// closing and opening return where the bracket's partner is.
-func closing(code string, at int) int {
-	for depth, i := 0, at; ; i++ {
+// partner returns where the bracket at a position is matched, step by step.
+func partner(code string, at, step int) int {
+	for depth, i := 0, at; ; i += step {
 		switch code[i] {
 		case '[', '(':
-			depth++
+			depth += step
 		case ']', ')':
-			if depth--; depth == 0 {
-				return i
-			}
+			depth -= step
 		}
-	}
-}
-
-func opening(code string, at int) int {
-	for depth, i := 0, at; ; i-- {
-		switch code[i] {
-		case ']', ')':
-			depth++
-		case '[', '(':
-			if depth--; depth == 0 {
-				return i
-			}
+		if depth == 0 {
+			return i
 		}
 	}
 }
@@ -123,10 +111,17 @@ var privateIndicesLeft = map[string][]string{
 		"gradient direct u[j]",
 		"him apply s[t]", "him attend (*s)[h + t]", "him backward a[t]", "him backward ds[t]", "him backward s[t]", "him project (*s)[t]",
 		"linear tiled acc[2u * r]", "linear tiled acc[2u * r + 1u]",
-		"mdta apply_back at[p]", "mdta apply_back left[p]", "mdta apply_back right[p]", "mdta attend m[g]", "mdta products_back m[r]",
+		"mdta apply_back at[p]", "mdta apply_back left[p]", "mdta apply_back right[p]", "mdta attend m[g]", "mdta products_back m[i]", "mdta products_back m[r]",
 		"tokens mixer normal[l]", "tokens mixer sums[l]",
 	},
 	"a value's channel, once a value": {"photo level v[i % 3u]"},
+	"a kernel for software Vulkan alone, where private arrays lie in a CPU's cache": {
+		"dwconv3x3_strips taps_of t.t[k]",
+		"linear_rows rows v[0u][q - params.part]", "linear_rows rows v[1u][q - params.part]",
+		"linear_rows rows v[2u][q - params.part]", "linear_rows rows v[3u][q - params.part]",
+		"mdta_gram gram channel[j]", "mdta_gram gram g[i]", "mdta_gram gram g[i][j]", "mdta_gram gram k2[j]", "mdta_gram gram pixel[j]",
+		"mdta_gram gram q2[j]", "mdta_gram gram tap[j]", "mdta_gram gram tap[j][t]",
+	},
 }
 
 func TestPrivateIndicesAreConstant(t *testing.T) {
