@@ -4,6 +4,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"hidiff/tensor"
 )
 
 // Phones and browsers have no more than WebGPU's default limits.
@@ -13,5 +15,8 @@ func TestEverythingRunsUnderDefaultLimits(t *testing.T) {
 	l := d.Limits()
 	require.Equal(t, []any{int64(128 << 20), int64(64 << 10), int64(256 << 20)}, []any{l.Binding, l.UniformBinding, l.Buffer})
 	require.Equal(t, []int{8, 16 << 10, 256, 65535}, []int{l.StorageBuffers, l.WorkgroupStorage, l.Invocations, l.WorkgroupsPerAxis})
-	require.NoError(t, SelfTest(t.Context(), d, func(r Result) { require.NoError(t, r.Err, r.Name) }))
+	for _, variant := range []string{"", "tiled"} { // what is chosen here, and on hardware
+		forced := d.With(tensor.Execution{Variant: variant})
+		require.NoError(t, SelfTest(t.Context(), forced, func(r Result) { require.NoError(t, r.Err, variant, r.Name) }))
+	}
 }
