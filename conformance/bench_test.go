@@ -1,21 +1,21 @@
 package conformance
 
 import (
-	"os"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"hidiff/hidiff"
+	"hidiff/internal/testenv"
+	"hidiff/internal/testgpu"
 	"hidiff/tensor"
 	"hidiff/wgpu"
 )
 
 // Every dispatch of one run is in the table, and none of the warm-up's.
 func TestBenchKernelsCountsOneRun(t *testing.T) {
-	openDevice(t) // or skips
-	d, err := tensor.Open(wgpu.Options{GPU: os.Getenv("HIDIFF_GPU"), Profile: true})
-	require.NoError(t, err)
+	d, err := tensor.Open(wgpu.Options{GPU: testenv.GPU(), Profile: true})
+	testgpu.Opened(t, err)
 	defer d.Close()
 	if !d.Features().Timestamps {
 		t.Skip("this adapter cannot take timestamps")

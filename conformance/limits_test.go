@@ -5,13 +5,14 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"hidiff/internal/testgpu"
 	"hidiff/tensor"
 )
 
 // Phones and browsers have no more than WebGPU's default limits.
 func TestEverythingRunsUnderDefaultLimits(t *testing.T) {
 	t.Setenv("HIDIFF_LIMITS", "default")
-	d := openDevice(t)
+	d := testgpu.Open(t)
 	l := d.Limits()
 	require.Equal(t, []any{int64(128 << 20), int64(64 << 10), int64(256 << 20)}, []any{l.Binding, l.UniformBinding, l.Buffer})
 	require.Equal(t, []int{8, 16 << 10, 256, 65535}, []int{l.StorageBuffers, l.WorkgroupStorage, l.Invocations, l.WorkgroupsPerAxis})

@@ -20,6 +20,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"hidiff/internal/testenv"
 )
 
 // tiny is an option file of a network that trains in seconds on a CPU, on photos in the folder %s.
@@ -66,8 +68,8 @@ type bare struct {
 func newBare(t *testing.T) *bare {
 	t.Helper()
 	out, err := exec.Command("python3", "-c", "import lzma, sys; print(sys.executable)").Output()
-	if err != nil && os.Getenv("REQUIRE_GPU") == "" {
-		t.Skipf("no python3: on-gpu was not rehearsed: %v", err)
+	if err != nil {
+		testenv.Missing(t, "GPU", err)
 	}
 	require.NoError(t, err)
 	b := &bare{python: strings.TrimSpace(string(out)), env: []string{"PATH=/usr/bin:/bin"}}

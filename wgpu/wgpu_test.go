@@ -309,9 +309,9 @@ func TestCloseTwice(t *testing.T) {
 
 func TestLimitsVariable(t *testing.T) {
 	t.Setenv(limitsVariable, "defualt")
-	_, err := Open(Options{GPU: os.Getenv("HIDIFF_GPU")})
-	if none := (*NoAdapterError)(nil); errors.As(err, &none) && os.Getenv("REQUIRE_GPU") == "" {
-		t.Skipf("no adapter: %v", err)
+	_, err := Open(Options{GPU: testenv.GPU()})
+	if none := (*NoAdapterError)(nil); errors.As(err, &none) {
+		testenv.Missing(t, "GPU", err)
 	}
 	require.ErrorContains(t, err, `HIDIFF_LIMITS is "defualt": leave it unset for what the GPU has, or set it to default`)
 }
