@@ -15,6 +15,7 @@ import (
 	"hidiff/hidiff"
 	"hidiff/hidiff/eval"
 	"hidiff/hidiff/photo"
+	"hidiff/internal/testenv"
 	"hidiff/internal/testgpu"
 )
 
@@ -227,6 +228,7 @@ func TestDeviceEvalDeblur(t *testing.T) {
 
 // TestDeviceEvalPriors restores under all priors, to three different results, with no more networks than each needs.
 func TestDeviceEvalPriors(t *testing.T) {
+	testenv.Long(t)
 	testgpu.Need(t)
 	testSet(t)
 	net := func(name string) string { return filepath.Join(tiny, "gopro_tiny_"+name+".pth") }
