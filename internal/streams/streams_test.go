@@ -38,6 +38,8 @@ func TestStreamsStayAsTheyAre(t *testing.T) {
 	require.Equal(t, uint64(0xE220A8397B1DCDAF), SplitMix(0), "splitmix64's published first output for seed 0")
 	r := Numbered(100, "sample", 3)
 	require.Equal(t, []int{371, 283, 502, 600}, []int{r.IntN(1000), r.IntN(1000), r.IntN(1000), r.IntN(1000)})
+	r = Numbered(100, "sample", 1<<40+12345)
+	require.Equal(t, []int{937, 679, 563, 937}, []int{r.IntN(1000), r.IntN(1000), r.IntN(1000), r.IntN(1000)})
 	r = Named(100, "sample")
 	require.Equal(t, []int{46, 847, 974, 184}, []int{r.IntN(1000), r.IntN(1000), r.IntN(1000), r.IntN(1000)})
 }
