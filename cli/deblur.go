@@ -148,7 +148,7 @@ func (a *app) deblur(ctx context.Context, o *deblurOptions) error {
 	if err != nil {
 		return err
 	}
-	w, err := loadModel(hidiff.LoadOptions{ParamKey: o.ParamKey}, o.Weights)
+	w, err := loadModel(ctx, hidiff.LoadOptions{ParamKey: o.ParamKey}, o.Weights)
 	if err != nil {
 		return err
 	}
@@ -159,13 +159,13 @@ func (a *app) deblur(ctx context.Context, o *deblurOptions) error {
 	if !anyLeft(jobs) { // spare the GPU
 		return (&pipeline{report: report}).run(ctx, jobs)
 	}
-	engine, err := a.open(w, hidiff.Options{GPU: o.GPU, Memory: int64(o.Memory), Logger: a.logger()})
+	engine, err := a.open(ctx, w, hidiff.Options{GPU: o.GPU, Memory: int64(o.Memory), Logger: a.logger()})
 	if err != nil {
 		return err
 	}
 	defer engine.Close()
 	if o.Plan {
-		return a.printPlans(engine, o, jobs, passedOver)
+		return a.printPlans(ctx, engine, o, jobs, passedOver)
 	}
 	p := &pipeline{
 		engine: engine, options: o.restore, encoding: photo.EncodeOptions{Quality: o.Quality, Strip: o.Strip, Background: o.Background.Color},

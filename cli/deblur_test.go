@@ -384,6 +384,24 @@ func TestDeblurInterrupted(t *testing.T) {
 	require.NoDirExists(t, "new")
 }
 
+// TestPlanInterrupted cancels while the first photo is planned: the others are not.
+func TestPlanInterrupted(t *testing.T) {
+	t.Chdir(t.TempDir())
+	write(t, "in/a.png", picture(4, 4))
+	write(t, "in/b.png", picture(4, 4))
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	planned := 0
+	engine := &fakeEngine{plan: func(ctx context.Context) error {
+		planned++
+		cancel()
+		return ctx.Err()
+	}}
+	got := runFake(t, ctx, engine, nil, "deblur", "in", "--plan", "-m", tiny)
+	require.Equal(t, result{exitInterrupted, "", "hidiff: interrupted\n"}, got)
+	require.Equal(t, 1, planned)
+}
+
 // TestDeblurInterruptedPipe cancels while standard input is awaited.
 func TestDeblurInterruptedPipe(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())

@@ -247,7 +247,7 @@ func (a *app) eval(ctx context.Context, o *evalOptions) error {
 	}
 	var weights *hidiff.Weights
 	if o.Results == "" {
-		if weights, err = e.loadWeights(); err != nil {
+		if weights, err = e.loadWeights(ctx); err != nil {
 			return err
 		}
 	} else if e.options != nil {
@@ -384,13 +384,14 @@ func (e *evaluation) run(ctx context.Context, weights *hidiff.Weights) (err erro
 		o[i] = eval.Options{Seeds: e.Seeds, Seed: e.Seed, Done: func(m *eval.Image) { e.done(d, e.sources[i].Len(), m) }}
 		if weights != nil {
 			o[i].Restore = func(ctx context.Context, p eval.Photos, seed uint64) (*photo.Photo, error) {
-				return engine.Restore(ctx, p.Input, e.restoring(p, seed))
+				out, err := engine.Restore(ctx, p.Input, e.restoring(p, seed))
+				return out, inFlags(err)
 			}
 		}
 		left += d.Left(e.sources[i], o[i])
 	}
 	if left > 0 {
-		if engine, err = e.open(weights, hidiff.Options{GPU: e.GPU, Memory: int64(e.Memory), Logger: e.logger()}); err != nil {
+		if engine, err = e.open(ctx, weights, hidiff.Options{GPU: e.GPU, Memory: int64(e.Memory), Logger: e.logger()}); err != nil {
 			return err
 		}
 		defer engine.Close()

@@ -13,7 +13,7 @@ import (
 
 // restorer is what the pipeline needs of [hidiff.Model].
 type restorer interface {
-	Plan(width, height int, o hidiff.RestoreOptions) (hidiff.Plan, error)
+	Plan(ctx context.Context, width, height int, o hidiff.RestoreOptions) (hidiff.Plan, error)
 	Restore(ctx context.Context, p *photo.Photo, o hidiff.RestoreOptions) (*photo.Photo, error)
 	Close()
 }

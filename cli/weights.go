@@ -43,8 +43,8 @@ the option files, and the metadata. A model is a name that 'hidiff models' lists
 	return c
 }
 
-func (a *app) info(_ context.Context, o *infoOptions) error {
-	w, err := loadModel(hidiff.LoadOptions{ParamKey: o.ParamKey}, o.Weights)
+func (a *app) info(ctx context.Context, o *infoOptions) error {
+	w, err := loadModel(ctx, hidiff.LoadOptions{ParamKey: o.ParamKey}, o.Weights)
 	if err != nil {
 		return err
 	}
@@ -127,11 +127,11 @@ func (o *convertOptions) validate() error {
 	return nil
 }
 
-func (a *app) convert(_ context.Context, o *convertOptions) error {
+func (a *app) convert(ctx context.Context, o *convertOptions) error {
 	if _, err := os.Lstat(o.Output); err == nil && !o.Force {
 		return fmt.Errorf("%s exists: replace it with --force, or choose another -o", o.Output)
 	}
-	w, err := loadModel(hidiff.LoadOptions{ParamKey: o.ParamKey}, o.Weights)
+	w, err := loadModel(ctx, hidiff.LoadOptions{ParamKey: o.ParamKey}, o.Weights)
 	if err != nil {
 		return err
 	}

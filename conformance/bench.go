@@ -167,7 +167,7 @@ func measure[T interface{ Release() }](ctx context.Context, d *tensor.Device, na
 // returns the median of runs after one that warms up.
 func BenchNetwork(ctx context.Context, o hidiff.Options, name string, c hidiff.Config, width, height, runs int) (Timing, hidiff.Plan, error) {
 	weights := hidiff.FillWeights(c, func(net, key string, shape []int) []float32 { return FillParam(name, net, key, shape) })
-	m, err := hidiff.NewModel(weights, o)
+	m, err := hidiff.NewModel(ctx, weights, o)
 	if err != nil {
 		return Timing{}, hidiff.Plan{}, err
 	}
@@ -176,7 +176,7 @@ func BenchNetwork(ctx context.Context, o hidiff.Options, name string, c hidiff.C
 	for i, v := range Uniform("photo", len(p.Pix)) {
 		p.Pix[i] = uint16(128 + 100*v)
 	}
-	plan, err := m.Plan(width, height, hidiff.RestoreOptions{})
+	plan, err := m.Plan(ctx, width, height, hidiff.RestoreOptions{})
 	if err != nil {
 		return Timing{}, plan, err
 	}

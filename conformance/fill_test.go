@@ -48,7 +48,7 @@ func TestFillRange(t *testing.T) {
 // The released code's own checkpoints of the tiny configuration, bit for bit.
 func TestFillParamReproducesCheckpoints(t *testing.T) {
 	for net, rows := range parameters(t)["gopro_tiny"] {
-		file, err := checkpoint.Open(Testdata("checkpoints", "gopro_tiny_"+net+".pth"))
+		file, err := checkpoint.Open(t.Context(), Testdata("checkpoints", "gopro_tiny_"+net+".pth"))
 		require.NoError(t, err)
 		weights, err := file.Weights("params")
 		require.NoError(t, err)

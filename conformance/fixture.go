@@ -10,6 +10,7 @@
 package conformance
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -146,7 +147,7 @@ func kindOf(metadata map[string]string, tensors map[string]Tensor) (Kind, error)
 
 // readTensors reads a file's tensors by name, and its metadata.
 func readTensors(path string) (map[string]Tensor, map[string]string, error) {
-	file, err := checkpoint.Open(path)
+	file, err := checkpoint.Open(context.Background(), path)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -1,6 +1,7 @@
 package conformance
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -56,7 +57,7 @@ func (r *runner) checkpoint(path string) error {
 }
 
 func loadable(path string) error {
-	file, err := checkpoint.Open(path)
+	file, err := checkpoint.Open(context.Background(), path)
 	if err != nil {
 		return err
 	}

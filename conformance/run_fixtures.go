@@ -1,6 +1,7 @@
 package conformance
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"iter"
@@ -231,7 +232,7 @@ func build(d *tensor.Device, c hidiff.Config, fill filling) (*hidiff.Networks, e
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
-	return hidiff.NewNetworks(d, c, hidiff.FillWeights(c, fill).Nets)
+	return hidiff.NewNetworks(context.Background(), d, c, hidiff.FillWeights(c, fill).Nets)
 }
 
 func (r *runner) network(f *Fixture) error {

@@ -1,6 +1,8 @@
 package hidiff
 
 import (
+	"context"
+
 	"hidiff/autograd"
 	"hidiff/hidiff/checkpoint"
 	"hidiff/tensor"
@@ -21,10 +23,16 @@ type Networks struct {
 
 // NewNetworks uploads the networks that nets holds; absent ones stay nil. The
 // state dicts must have passed [Check] against c.
-func NewNetworks(d *tensor.Device, c Config, nets map[Network]*checkpoint.StateDict) (n *Networks, err error) {
+func NewNetworks(ctx context.Context, d *tensor.Device, c Config, nets map[Network]*checkpoint.StateDict) (n *Networks, err error) {
 	defer tensor.Catch(&err)
 	return newNetworks(c, func(net Network, n *Networks) (l loader, ok bool) {
-		return newLoader(d, nets[net], &n.frozen), nets[net] != nil
+		l = newLoader(d, nets[net], &n.frozen)
+		load := l.param
+		l.param = func(key string, shape []int) *tensor.Parameter {
+			abortIf(ctx.Err())
+			return load(key, shape)
+		}
+		return l, nets[net] != nil
 	})
 }
 

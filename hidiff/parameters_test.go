@@ -102,7 +102,7 @@ func TestParametersOfModules(t *testing.T) {
 		{"simple_denoise", hidiff.DenoiserConfig{Type: hidiff.SimpleDenoise, NFeats: 8, NDenoiseRes: 4, Timesteps: 5}.Parameters(), ""},
 	} {
 		t.Run(c.module, func(t *testing.T) {
-			file, err := checkpoint.Open(conformance.Testdata("modules", c.module+".safetensors"))
+			file, err := checkpoint.Open(t.Context(), conformance.Testdata("modules", c.module+".safetensors"))
 			require.NoError(t, err)
 			var want, got []hidiff.ParameterSpec
 			for key, array := range file.Groups[""].All() {

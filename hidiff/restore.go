@@ -85,9 +85,7 @@ func restoreTiles(ctx context.Context, n *Networks, d *tensor.Device, p *photo.P
 			lq.Release()
 			values, err := out.Floats(ctx)
 			out.Release()
-			if err != nil {
-				tensor.Abort(err)
-			}
+			abortIf(err)
 			for y := range h {
 				for x := range w {
 					a := ramp(x, w, x0 > 0, x0+w < p.Width, overlap) * ramp(y, h, y0 > 0, y0+h < p.Height, overlap)
