@@ -29,6 +29,7 @@ var rooms = map[string][]string{
 	"tensor":              {"shaders", "wgpu"},
 	"autograd":            {"tensor"},
 	"internal/atomicfile": nil,
+	"internal/hostmemory": nil,
 	"internal/lock":       nil,
 	"internal/progress":   nil,
 	"internal/streams":    nil,
@@ -45,7 +46,7 @@ var rooms = map[string][]string{
 	"hidiff/prepare":      {"hidiff/photo", "internal/atomicfile", "internal/folder", "internal/lock", "internal/textfile"},
 	"hidiff/synth":        {"hidiff/photo", "internal/atomicfile", "internal/lock", "internal/textfile"},
 	"hidiff/video":        {"hidiff/photo", "internal/atomicfile"},
-	"hidiff":              {"autograd", "hidiff/checkpoint", "hidiff/metrics", "hidiff/photo", "internal/streams", "tensor", "wgpu"},
+	"hidiff":              {"autograd", "hidiff/checkpoint", "hidiff/metrics", "hidiff/photo", "internal/hostmemory", "internal/streams", "tensor", "wgpu"},
 	"trainer": {
 		"autograd", "hidiff/checkpoint", "hidiff/metrics", "hidiff/photo", "internal/atomicfile", "internal/folder", "internal/lock", "internal/progress", "internal/streams", "internal/suggest", "internal/textfile", "tensor", "wgpu",
 	},
