@@ -5,8 +5,8 @@ import (
 	"testing"
 
 	"hidiff/autograd"
-	"hidiff/conformance/ref"
 	"hidiff/hidiff"
+	"hidiff/internal/ref"
 	"hidiff/internal/testenv"
 	"hidiff/internal/testgpu"
 	"hidiff/tensor"

@@ -8,7 +8,7 @@ import (
 	"slices"
 	"strings"
 
-	"hidiff/conformance/ref"
+	"hidiff/internal/ref"
 	"hidiff/tensor"
 )
 

@@ -2,7 +2,7 @@ package conformance
 
 import (
 	"hidiff/autograd"
-	"hidiff/conformance/ref"
+	"hidiff/internal/ref"
 	"hidiff/tensor"
 )
 

@@ -7,7 +7,7 @@ import (
 	"math"
 	"slices"
 
-	"hidiff/conformance/ref"
+	"hidiff/internal/ref"
 	"hidiff/tensor"
 )
 

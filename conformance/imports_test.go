@@ -50,9 +50,9 @@ var rooms = map[string][]string{
 	"trainer": {
 		"autograd", "hidiff/checkpoint", "hidiff/metrics", "hidiff/photo", "internal/atomicfile", "internal/folder", "internal/lock", "internal/progress", "internal/streams", "internal/suggest", "internal/textfile", "tensor", "wgpu",
 	},
-	"conformance/ref": nil,
+	"internal/ref": nil,
 	"conformance": {
-		"autograd", "conformance/ref", "hidiff", "hidiff/checkpoint", "hidiff/metrics", "hidiff/photo", "internal/streams", "shaders", "tensor", "trainer", "wgpu",
+		"autograd", "hidiff", "hidiff/checkpoint", "hidiff/metrics", "hidiff/photo", "internal/ref", "internal/streams", "shaders", "tensor", "trainer", "wgpu",
 	},
 	"cli": {
 		"conformance", "hidiff", "hidiff/checkpoint", "hidiff/eval", "hidiff/metrics", "hidiff/models", "hidiff/photo", "hidiff/prepare", "hidiff/synth", "hidiff/video",
@@ -79,7 +79,7 @@ func forbidden(imports map[string][]string) (out []string) {
 				complain(from, to, "no arrow leads there")
 			case (to == binding || strings.HasPrefix(to, binding+"/")) && room != "wgpu":
 				complain(from, to, "only wgpu may")
-			case strings.Contains(first, ".") && room == "conformance/ref":
+			case strings.Contains(first, ".") && room == "internal/ref":
 				complain(from, to, "the reference stands on the standard library alone")
 			}
 		}
@@ -128,7 +128,7 @@ func TestForbiddenImportsAreFound(t *testing.T) {
 		{"cli", "hidiff/trainer", false},
 		{"cli", "hidiff/shaders", true},
 		{"cli", "hidiff/autograd", true},
-		{"cli", "hidiff/conformance/ref", true},
+		{"cli", "hidiff/internal/ref", true},
 		{"hidiff", "hidiff/hidiff/photo", false},
 		{"hidiff", "hidiff/trainer", true},
 		{"hidiff", "hidiff/shaders", true},
@@ -149,10 +149,10 @@ func TestForbiddenImportsAreFound(t *testing.T) {
 		{"shaders", "hidiff/wgpu", true},
 		{"conformance", "hidiff/hidiff", false},
 		{"conformance", "hidiff/cli", true},
-		{"conformance/ref", "math", false},
-		{"conformance/ref", "encoding/json", false},
-		{"conformance/ref", "hidiff/tensor", true},
-		{"conformance/ref", "gonum.org/v1/gonum/mat", true},
+		{"internal/ref", "math", false},
+		{"internal/ref", "encoding/json", false},
+		{"internal/ref", "hidiff/tensor", true},
+		{"internal/ref", "gonum.org/v1/gonum/mat", true},
 		{"newcomer", "math", true},
 	} {
 		found := forbidden(map[string][]string{module + "/" + c.from: {"fmt", c.to}})

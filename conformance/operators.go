@@ -7,7 +7,7 @@ import (
 	"strings"
 
 	"hidiff/autograd"
-	"hidiff/conformance/ref"
+	"hidiff/internal/ref"
 	"hidiff/tensor"
 )
 

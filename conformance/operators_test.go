@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"hidiff/conformance/ref"
+	"hidiff/internal/ref"
 	"hidiff/internal/testenv"
 	"hidiff/internal/testgpu"
 

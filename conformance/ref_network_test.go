@@ -5,8 +5,8 @@ import (
 	"path/filepath"
 	"testing"
 
-	"hidiff/conformance/ref"
 	"hidiff/hidiff"
+	"hidiff/internal/ref"
 
 	"github.com/stretchr/testify/require"
 )

@@ -7,7 +7,7 @@ import (
 	"path/filepath"
 	"testing"
 
-	"hidiff/conformance/ref"
+	"hidiff/internal/ref"
 
 	"github.com/stretchr/testify/require"
 )

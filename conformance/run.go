@@ -9,7 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"hidiff/conformance/ref"
+	"hidiff/internal/ref"
 	"hidiff/tensor"
 )
 

@@ -12,10 +12,10 @@ import (
 	"strings"
 
 	"hidiff/autograd"
-	"hidiff/conformance/ref"
 	"hidiff/hidiff"
 	"hidiff/hidiff/checkpoint"
 	"hidiff/hidiff/photo"
+	"hidiff/internal/ref"
 	"hidiff/tensor"
 )
 

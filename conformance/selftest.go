@@ -4,8 +4,8 @@ import (
 	"context"
 	"fmt"
 
-	"hidiff/conformance/ref"
 	"hidiff/hidiff"
+	"hidiff/internal/ref"
 	"hidiff/tensor"
 )
 

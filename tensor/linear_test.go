@@ -6,7 +6,7 @@ import (
 	"math"
 	"testing"
 
-	"hidiff/conformance/ref"
+	"hidiff/internal/ref"
 
 	"github.com/stretchr/testify/require"
 )

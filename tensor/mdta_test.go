@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"hidiff/conformance/ref"
+	"hidiff/internal/ref"
 	"hidiff/wgpu"
 
 	"github.com/stretchr/testify/require"
