@@ -2,6 +2,7 @@ package conformance
 
 import (
 	"fmt"
+	"hidiff/internal/fixture"
 	"testing"
 
 	"hidiff/autograd"
@@ -126,10 +127,10 @@ func TestNetworkInBands(t *testing.T) {
 	for name, c := range map[string]hidiff.Config{"gopro": hidiff.GoPro(), "realblur": hidiff.RealBlur()} {
 		t.Run(name, func(t *testing.T) {
 			c := smallConfig(c)
-			n, err := build(d, c, func(net, key string, shape []int) []float32 { return FillParam("bands", net, key, shape) })
+			n, err := build(d, c, func(net, key string, shape []int) []float32 { return fixture.Fill("bands", net, key, shape) })
 			require.NoError(t, err)
 			defer n.Release()
-			random := func(name string, shape ...int) Tensor { return Tensor{shape, Uniform(name, elementsOf(shape))} }
+			random := func(name string, shape ...int) Tensor { return Tensor{shape, fixture.Uniform(name, elementsOf(shape))} }
 			lq, gt, noise := random("lq", 1, 3, 64, 48), random("gt", 1, 3, 64, 48), random("noise", 1, 16, 32)
 			inBands(t, d, someRows, false, true, func(d *tensor.Device) map[string]Tensor {
 				out := map[string]Tensor{}

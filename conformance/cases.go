@@ -3,6 +3,7 @@ package conformance
 import (
 	"context"
 	"fmt"
+	"hidiff/internal/fixture"
 	"maps"
 	"math"
 	"slices"
@@ -24,10 +25,10 @@ func (c opCase) inputs(op string) map[string]Tensor {
 	in := map[string]Tensor{}
 	for arg, shape := range c.shapes {
 		if strings.Contains(arg, ".") {
-			in[arg] = Tensor{shape, FillParam("case", op, arg, shape)}
+			in[arg] = Tensor{shape, fixture.Fill("case", op, arg, shape)}
 			continue
 		}
-		in[arg] = Tensor{shape, Uniform(fmt.Sprintln(op, arg, shape), elementsOf(shape))}
+		in[arg] = Tensor{shape, fixture.Uniform(fmt.Sprintln(op, arg, shape), elementsOf(shape))}
 	}
 	return in
 }

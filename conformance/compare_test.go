@@ -1,6 +1,7 @@
 package conformance
 
 import (
+	"hidiff/internal/fixture"
 	"math"
 	"slices"
 	"testing"
@@ -10,7 +11,7 @@ import (
 
 // reference returns 2·3·4 values of size one, with one small and one zero among them.
 func reference() []float32 {
-	want := Uniform("compare", 24)
+	want := fixture.Uniform("compare", 24)
 	want[0], want[5], want[9] = 1, 1e-7, 0
 	return want
 }

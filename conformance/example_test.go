@@ -4,10 +4,11 @@ import (
 	"fmt"
 
 	"hidiff/conformance"
+	"hidiff/internal/fixture"
 )
 
 func Example() {
-	f, err := conformance.OpenFixture(conformance.Testdata("ops", "softmax_last.safetensors"))
+	f, err := conformance.OpenFixture(fixture.Testdata("ops", "softmax_last.safetensors"))
 	if err != nil {
 		fmt.Println(err)
 		return

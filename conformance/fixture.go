@@ -3,7 +3,7 @@
 // (package ref), and the means to compare with them.
 //
 // A [Fixture] says in its own metadata what it is a reference of, so that a test can
-// run any file of a [Kind]; [FillParam] makes the weights that fixtures do not store;
+// run any file of a [Kind]; Fill makes the weights that fixtures do not store;
 // [Compare] says how far a result is from its reference, and refuses what it cannot
 // compare. [RunDir] holds a device to a folder of fixtures, [SelfTest] to package ref,
 // without any file.
@@ -14,7 +14,6 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-	"runtime"
 	"strings"
 
 	"hidiff/hidiff"
@@ -161,14 +160,4 @@ func readTensors(path string) (map[string]Tensor, map[string]string, error) {
 		}
 	}
 	return tensors, file.Metadata, nil
-}
-
-// Testdata returns the path of a file in this package's testdata directory, for tests
-// that run where this repository's sources are.
-func Testdata(elem ...string) string {
-	dir := ""
-	if _, source, _, ok := runtime.Caller(0); ok && filepath.IsAbs(source) { // not so under -trimpath
-		dir = filepath.Dir(source)
-	}
-	return filepath.Join(append([]string{dir, "testdata"}, elem...)...)
 }

@@ -1,6 +1,7 @@
 package conformance
 
 import (
+	"hidiff/internal/fixture"
 	"os"
 	"path/filepath"
 	"testing"
@@ -15,7 +16,7 @@ import (
 // fixtures opens every fixture of one folder of testdata.
 func fixtures(t *testing.T, folder string) []*Fixture {
 	t.Helper()
-	paths, err := filepath.Glob(Testdata(folder, "*.safetensors"))
+	paths, err := filepath.Glob(fixture.Testdata(folder, "*.safetensors"))
 	require.NoError(t, err)
 	require.NotEmpty(t, paths, "no fixtures in %s", folder)
 	var out []*Fixture
@@ -45,7 +46,7 @@ func TestOpenFixtureKinds(t *testing.T) {
 }
 
 func TestOpenFixtureOp(t *testing.T) {
-	f, err := OpenFixture(Testdata("ops", "reflect_pad_right_bottom.safetensors"))
+	f, err := OpenFixture(fixture.Testdata("ops", "reflect_pad_right_bottom.safetensors"))
 	require.NoError(t, err)
 	require.Equal(t, "reflect_pad_right_bottom", f.Op)
 	require.Equal(t, map[string]float64{"right": 5, "bottom": 3}, f.Attrs)
@@ -59,7 +60,7 @@ func TestOpenFixtureOp(t *testing.T) {
 }
 
 func TestOpenFixtureModule(t *testing.T) {
-	f, err := OpenFixture(Testdata("modules", "layer_him.safetensors"))
+	f, err := OpenFixture(fixture.Testdata("modules", "layer_him.safetensors"))
 	require.NoError(t, err)
 	require.Equal(t, "BasicLayer", f.Module)
 	require.Contains(t, string(f.Options), `"num_blocks": 2`)
@@ -67,13 +68,13 @@ func TestOpenFixtureModule(t *testing.T) {
 }
 
 func TestOpenFixtureNetwork(t *testing.T) {
-	f, err := OpenFixture(Testdata("networks", "gopro_1x64x64.safetensors"))
+	f, err := OpenFixture(fixture.Testdata("networks", "gopro_1x64x64.safetensors"))
 	require.NoError(t, err)
 	require.Equal(t, "gopro", f.FillPrefix)
 	require.Equal(t, hidiff.GoPro(), f.Config)
 	require.Len(t, f.Picks["net_g.down_1.1.weight"], 16)
 
-	f, err = OpenFixture(Testdata("networks", "realblur_tiny_1x32x32.safetensors"))
+	f, err = OpenFixture(fixture.Testdata("networks", "realblur_tiny_1x32x32.safetensors"))
 	require.NoError(t, err)
 	require.Equal(t, 2, f.Config.D.NDenoiseRes)
 	require.True(t, f.Config.Diffusion.ApplyLDM)
@@ -157,7 +158,7 @@ func TestOpenFixtureUnknownKind(t *testing.T) {
 		"no metadata":      write(t, nil, "lq", "gt"),
 		"foreign metadata": write(t, map[string]string{"format": "pt"}, "weight"),
 		"config only":      write(t, map[string]string{"config": tinyConfig}, "weight"),
-		"weights":          Testdata("checkpoints", "gopro_tiny_net_d.pth"),
+		"weights":          fixture.Testdata("checkpoints", "gopro_tiny_net_d.pth"),
 	} {
 		_, err := OpenFixture(path)
 		require.ErrorIs(t, err, ErrUnknownKind, name)

@@ -3,6 +3,7 @@ package conformance
 import (
 	"context"
 	"fmt"
+	"hidiff/internal/fixture"
 	"testing"
 
 	"hidiff/internal/ref"
@@ -18,7 +19,7 @@ func uniform(d *tensor.Device, name string, shape ...int) (*tensor.Tensor, *ref.
 	if err != nil {
 		panic(err)
 	}
-	values := Uniform(name, n)
+	values := fixture.Uniform(name, n)
 	return tensor.From(d, values, shape...), ref.From(values, shape...)
 }
 
@@ -85,7 +86,7 @@ func TestPatchMixer(t *testing.T) {
 func TestUnshuffleOfConcatenation(t *testing.T) {
 	d := testgpu.Open(t)
 	for _, c := range []struct{ a, b, r int }{{3, 3, 4}, {3, 1, 3}, {5, 2, 1}} {
-		a, b := Uniform("gt", 2*c.a*8*12*c.r), Uniform("lq", 2*c.b*8*12*c.r)
+		a, b := fixture.Uniform("gt", 2*c.a*8*12*c.r), fixture.Uniform("lq", 2*c.b*8*12*c.r)
 		h, w := 8*c.r, 12
 		w -= w % c.r
 		a, b = a[:2*c.a*h*w], b[:2*c.b*h*w]
@@ -168,7 +169,7 @@ func TestLosses(t *testing.T) {
 // is the step of the clipped gradient.
 func TestClippedAdamStep(t *testing.T) {
 	d := testgpu.Open(t)
-	f, err := OpenFixture(Testdata("ops", "clip_grad_norm.safetensors"))
+	f, err := OpenFixture(fixture.Testdata("ops", "clip_grad_norm.safetensors"))
 	require.NoError(t, err)
 	var flat, clipped []float32
 	for i := range 3 {
@@ -186,7 +187,7 @@ func TestClippedAdamStep(t *testing.T) {
 			require.NoError(t, err)
 			require.NoError(t, diff.Within(1e-6))
 		}
-		p, m, v := ref.From(Uniform("p", len(flat)), len(flat)), ref.New(len(flat)), ref.New(len(flat))
+		p, m, v := ref.From(fixture.Uniform("p", len(flat)), len(flat)), ref.New(len(flat)), ref.New(len(flat))
 		dp, dm, dv := tensor.From(d, p.Float32(), len(flat)), tensor.From(d, m.Float32(), len(flat)), tensor.From(d, v.Float32(), len(flat))
 		ref.Adam{LR: 1e-3, Beta1: 0.9, Beta2: 0.99, Eps: 1e-8, WeightDecay: 1e-2}.Step(1, p, want[0], m, v)
 		tensor.AdamStep(dp, g, dm, dv, tensor.AdamOptions{
@@ -208,7 +209,7 @@ func TestClipOfATinyNorm(t *testing.T) {
 // Padding must not count as a zero among the largest values.
 func TestSoftmaxOfVeryNegativeRows(t *testing.T) {
 	d := testgpu.Open(t)
-	values := Uniform("softmax", 3*5)
+	values := fixture.Uniform("softmax", 3*5)
 	for i := range values {
 		values[i] -= 500
 	}

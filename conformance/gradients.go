@@ -3,6 +3,7 @@ package conformance
 import (
 	"context"
 	"fmt"
+	"hidiff/internal/fixture"
 	"maps"
 	"math"
 	"slices"
@@ -14,7 +15,7 @@ import (
 // gradientOf is what the upstream gradient of a check is: random, since the gradient of a
 // plain sum through a softmax or LayerNorm is zero, and would prove nothing.
 func gradientOf(op string, shape []int) Tensor {
-	return Tensor{shape, Uniform(fmt.Sprintln(op, "gradient", shape), elementsOf(shape))}
+	return Tensor{shape, fixture.Uniform(fmt.Sprintln(op, "gradient", shape), elementsOf(shape))}
 }
 
 // checkGradients compares the result of an operator and all gradients with package ref,
@@ -57,7 +58,7 @@ func (o Operator) checkGradient(in ref.Tensors, attrs ref.Attrs, name string, go
 		want := op.Backward(in, g, attrs)[name]
 		return Compare(got.Data, want.Data, got.Shape, want.Shape)
 	}
-	direction := Uniform(fmt.Sprintln(o.Name, "direction", name), len(got.Data))
+	direction := fixture.Uniform(fmt.Sprintln(o.Name, "direction", name), len(got.Data))
 	moved := maps.Clone(in)
 	value := func(step float64) (sum float64) {
 		x := ref.From(got.Data, got.Shape...)

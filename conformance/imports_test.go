@@ -46,17 +46,21 @@ var rooms = map[string][]string{
 	"hidiff/prepare":      {"hidiff/photo", "internal/atomicfile", "internal/folder", "internal/lock", "internal/textfile"},
 	"hidiff/synth":        {"hidiff/photo", "internal/atomicfile", "internal/lock", "internal/textfile"},
 	"hidiff/video":        {"hidiff/photo", "internal/atomicfile"},
-	"hidiff":              {"autograd", "hidiff/checkpoint", "hidiff/metrics", "hidiff/photo", "internal/hostmemory", "internal/streams", "tensor", "wgpu"},
+	"hidiff":              {"autograd", "hidiff/checkpoint", "hidiff/metrics", "hidiff/photo", "internal/block", "internal/diffusion", "internal/hostmemory", "internal/streams", "tensor", "wgpu"},
 	"trainer": {
 		"autograd", "hidiff/checkpoint", "hidiff/metrics", "hidiff/photo", "internal/atomicfile", "internal/folder", "internal/lock", "internal/progress", "internal/streams", "internal/suggest", "internal/textfile", "tensor", "wgpu",
 	},
-	"internal/ref": nil,
+	"internal/bench":     {"autograd", "hidiff", "hidiff/photo", "internal/fixture", "tensor", "trainer", "wgpu"},
+	"internal/block":     {"autograd", "hidiff/checkpoint", "tensor"},
+	"internal/diffusion": nil,
+	"internal/fixture":   nil,
+	"internal/ref":       nil,
 	"conformance": {
-		"autograd", "hidiff", "hidiff/checkpoint", "hidiff/metrics", "hidiff/photo", "internal/ref", "internal/streams", "shaders", "tensor", "trainer", "wgpu",
+		"autograd", "hidiff", "hidiff/checkpoint", "hidiff/metrics", "hidiff/photo", "internal/block", "internal/diffusion", "internal/fixture", "internal/ref", "internal/streams", "shaders", "tensor", "trainer", "wgpu",
 	},
 	"cli": {
 		"conformance", "hidiff", "hidiff/checkpoint", "hidiff/eval", "hidiff/metrics", "hidiff/models", "hidiff/photo", "hidiff/prepare", "hidiff/synth", "hidiff/video",
-		"internal/atomicfile", "internal/folder", "internal/lock", "internal/progress", "internal/suggest", "tensor", "trainer", "wgpu",
+		"internal/atomicfile", "internal/bench", "internal/folder", "internal/lock", "internal/progress", "internal/suggest", "tensor", "trainer", "wgpu",
 	},
 	"cli/hidiff": {"cli"},
 }

@@ -3,6 +3,7 @@ package conformance
 import (
 	"encoding/json"
 	"fmt"
+	"hidiff/internal/fixture"
 	"math"
 	"path/filepath"
 	"testing"
@@ -66,7 +67,7 @@ func TestRefOps(t *testing.T) {
 func TestRefAdam(t *testing.T) {
 	for name, decoupled := range map[string]bool{"optim_adam": false, "optim_adamw": true} {
 		t.Run(name, func(t *testing.T) {
-			f, err := OpenFixture(Testdata("ops", name+".safetensors"))
+			f, err := OpenFixture(fixture.Testdata("ops", name+".safetensors"))
 			require.NoError(t, err)
 			s := f.adamOptions()
 			require.Equal(t, decoupled, s.Decoupled)
@@ -82,7 +83,7 @@ func TestRefAdam(t *testing.T) {
 }
 
 func TestRefClipGradNorm(t *testing.T) {
-	f, err := OpenFixture(Testdata("ops", "clip_grad_norm.safetensors"))
+	f, err := OpenFixture(fixture.Testdata("ops", "clip_grad_norm.safetensors"))
 	require.NoError(t, err)
 	grads := []*ref.Array{array(t, f, "g0"), array(t, f, "g1"), array(t, f, "g2")}
 	norm, clipped := ref.ClipGradNorm(grads, 0.01)
@@ -96,7 +97,7 @@ func TestRefClipGradNorm(t *testing.T) {
 func TestRefAttention(t *testing.T) {
 	for _, name := range []string{"attention", "attention_bias_1head"} {
 		t.Run(name, func(t *testing.T) {
-			f, err := OpenFixture(Testdata("modules", name+".safetensors"))
+			f, err := OpenFixture(fixture.Testdata("modules", name+".safetensors"))
 			require.NoError(t, err)
 			x, p, heads := array(t, f, "in.x"), arrays(f.Under("param.")), numHeads(t, f)
 
@@ -130,7 +131,7 @@ func TestRefHIM(t *testing.T) {
 	for _, name := range []string{"him_1head_16", "him_4head_4"} {
 		t.Run(name, func(t *testing.T) {
 			const eps = 1e-5
-			f, err := OpenFixture(Testdata("modules", name+".safetensors"))
+			f, err := OpenFixture(fixture.Testdata("modules", name+".safetensors"))
 			require.NoError(t, err)
 			x, prior, p, heads := array(t, f, "in.x"), array(t, f, "in.prior"), arrays(f.Under("param.")), numHeads(t, f)
 			h, w := x.Shape[2], x.Shape[3]
@@ -211,7 +212,7 @@ func joinLast(first, second *ref.Array) *ref.Array {
 
 // A reference that is a little wrong must not pass for right.
 func TestRefOpsFindFaults(t *testing.T) {
-	f, err := OpenFixture(Testdata("ops", "layernorm_channel.safetensors"))
+	f, err := OpenFixture(fixture.Testdata("ops", "layernorm_channel.safetensors"))
 	require.NoError(t, err)
 	op, _ := ref.Lookup(f.Op)
 	want, err := f.Tensor("out")

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hidiff/internal/fixture"
 	"maps"
 	"math"
 	"os"
@@ -134,7 +135,7 @@ func sameParameters(rows []parameterRow) error {
 		if p.Name != rows[i].key {
 			return fmt.Errorf("parameter %d is %s, want %s", i, p.Name, rows[i].key)
 		}
-		scale, offset := fillRange(p.Name, p.Shape)
+		scale, offset := fixture.FillRange(p.Name, p.Shape)
 		if math.Abs(scale-rows[i].scale) > 1e-12 || offset != rows[i].offset {
 			return fmt.Errorf("%s is filled with scale %g and offset %g, want %g and %g", p.Name, scale, offset, rows[i].scale, rows[i].offset)
 		}

@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hidiff/internal/block"
+	"hidiff/internal/diffusion"
+	"hidiff/internal/fixture"
 	"iter"
 	"maps"
 	"math"
@@ -163,7 +166,7 @@ func stateDict(tensors map[string]Tensor) *checkpoint.StateDict {
 }
 
 func (r *runner) module(f *Fixture) error {
-	m, err := hidiff.NewModule(r.d, f.Module, f.Options, stateDict(f.Under("param.")))
+	m, err := block.New(r.d, f.Module, f.Options, stateDict(f.Under("param.")))
 	if err != nil {
 		return err
 	}
@@ -174,10 +177,7 @@ func (r *runner) module(f *Fixture) error {
 		in[name] = tape.Leaf(upload(r.d, t))
 		defer in[name].Release()
 	}
-	out, err := m.Forward(in)
-	if err != nil {
-		return err
-	}
+	out := m.Forward(in)
 	defer out.Release()
 	r.compareWith(f, "out", out.Tensor, ModuleTolerance)
 	dy, err := f.Tensor("grad_out")
@@ -218,7 +218,7 @@ func (r *runner) gradients(p *tensor.Parameters, f func(name string, got []float
 
 // fill gives the parameters of the fixture's networks.
 func (f *Fixture) fill(net, key string, shape []int) []float32 {
-	values := FillParam(f.FillPrefix, net, key, shape)
+	values := fixture.Fill(f.FillPrefix, net, key, shape)
 	if net == string(hidiff.NetG) && key == "output.weight" && f.OutputWeightScale != 0 {
 		for i := range values {
 			values[i] = float32(float64(values[i]) * f.OutputWeightScale)
@@ -322,7 +322,7 @@ func stages(d *tensor.Device, n *hidiff.Networks, lq, gt, noise Tensor) iter.Seq
 
 // schedule compares every buffer that the file holds.
 func (r *runner) schedule(f *Fixture) error {
-	s, err := hidiff.NewSchedule(f.Config.Diffusion)
+	s, err := diffusion.NewSchedule(diffusion.Options(f.Config.Diffusion))
 	if err != nil {
 		return err
 	}

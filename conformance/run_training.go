@@ -3,6 +3,7 @@ package conformance
 import (
 	"errors"
 	"fmt"
+	"hidiff/internal/diffusion"
 	"math"
 	"os"
 	"path/filepath"
@@ -116,7 +117,7 @@ func (t *trajectory) chaotic() bool {
 	if t.f.stage() == 1 || c.ApplyLDM {
 		return false
 	}
-	s, err := hidiff.NewSchedule(c)
+	s, err := diffusion.NewSchedule(diffusion.Options(c))
 	return err == nil && s.SqrtRecipAlphasCumprod[c.Timesteps-1] > chaotic
 }
 

@@ -3,6 +3,7 @@ package conformance
 import (
 	"context"
 	"fmt"
+	"hidiff/internal/fixture"
 
 	"hidiff/hidiff"
 	"hidiff/internal/ref"
@@ -61,14 +62,14 @@ func (r *runner) networks(c hidiff.Config, s photoSize) error {
 	if err := c.Validate(); err != nil {
 		return err
 	}
-	fill := func(net, key string, shape []int) []float32 { return FillParam("selftest", net, key, shape) }
+	fill := func(net, key string, shape []int) []float32 { return fixture.Fill("selftest", net, key, shape) }
 	n, err := build(r.d, c, fill)
 	if err != nil {
 		return err
 	}
 	defer n.Release()
 	photo, prior := []int{s.n, 3, s.h, s.w}, []int{s.n, c.G.Group * c.G.Group, 4 * c.G.EmbedDim}
-	random := func(name string, shape []int) Tensor { return Tensor{shape, Uniform(name, elementsOf(shape))} }
+	random := func(name string, shape []int) Tensor { return Tensor{shape, fixture.Uniform(name, elementsOf(shape))} }
 	lq, gt, noise := random("lq", photo), random("gt", photo), random("noise", prior)
 	want := newFloat64Networks(c, fill).stages(lq, gt, noise)
 	for what, got := range stages(r.d, n, lq, gt, noise) {

@@ -2,6 +2,7 @@ package hidiff
 
 import (
 	"context"
+	"hidiff/internal/diffusion"
 
 	"hidiff/autograd"
 	"hidiff/hidiff/checkpoint"
@@ -49,7 +50,7 @@ func newNetworks(c Config, load func(Network, *Networks) (l loader, ok bool)) (*
 		n.dm = newEncoder(l, c.LE)
 	}
 	if l, ok := load(NetD, n); ok {
-		schedule, err := NewSchedule(c.Diffusion)
+		schedule, err := diffusion.NewSchedule(diffusion.Options(c.Diffusion))
 		if err != nil {
 			return nil, err
 		}
