@@ -50,13 +50,13 @@ var rooms = map[string][]string{
 	"trainer": {
 		"autograd", "hidiff/checkpoint", "hidiff/metrics", "hidiff/photo", "internal/atomicfile", "internal/folder", "internal/lock", "internal/progress", "internal/streams", "internal/suggest", "internal/textfile", "tensor", "wgpu",
 	},
-	"internal/bench":     {"autograd", "hidiff", "hidiff/photo", "internal/fixture", "tensor", "trainer", "wgpu"},
+	"internal/bench":     {"autograd", "hidiff", "hidiff/photo", "internal/reference", "tensor", "trainer", "wgpu"},
 	"internal/block":     {"autograd", "hidiff/checkpoint", "tensor"},
 	"internal/diffusion": nil,
-	"internal/fixture":   nil,
+	"internal/reference": nil,
 	"internal/ref":       nil,
 	"conformance": {
-		"autograd", "hidiff", "hidiff/checkpoint", "hidiff/metrics", "hidiff/photo", "internal/block", "internal/diffusion", "internal/fixture", "internal/ref", "internal/streams", "shaders", "tensor", "trainer", "wgpu",
+		"autograd", "hidiff", "hidiff/checkpoint", "hidiff/metrics", "hidiff/photo", "internal/block", "internal/diffusion", "internal/reference", "internal/ref", "internal/streams", "shaders", "tensor", "trainer", "wgpu",
 	},
 	"cli": {
 		"conformance", "hidiff", "hidiff/checkpoint", "hidiff/eval", "hidiff/metrics", "hidiff/models", "hidiff/photo", "hidiff/prepare", "hidiff/synth", "hidiff/video",

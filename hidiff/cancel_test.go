@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"hidiff/hidiff"
-	"hidiff/internal/fixture"
+	"hidiff/internal/reference"
 )
 
 // looks is a context that ends when it was looked at so many times.
@@ -34,7 +34,7 @@ func endsEarly(t *testing.T, upTo int, f func(ctx context.Context) error) {
 
 func TestLoadingEndsWithItsContext(t *testing.T) {
 	endsEarly(t, 10, func(ctx context.Context) error {
-		_, err := hidiff.LoadWeights(ctx, hidiff.LoadOptions{}, fixture.Testdata("checkpoints"))
+		_, err := hidiff.LoadWeights(ctx, hidiff.LoadOptions{}, reference.Testdata("checkpoints"))
 		return err
 	})
 }

@@ -8,7 +8,7 @@ import (
 
 	"hidiff/hidiff"
 	"hidiff/hidiff/photo"
-	"hidiff/internal/fixture"
+	"hidiff/internal/reference"
 	"hidiff/internal/testenv"
 	"hidiff/internal/testgpu"
 )
@@ -21,7 +21,7 @@ func fixtureWeights(t *testing.T, name string) *hidiff.Weights {
 	c, ok := configurations()[name]
 	require.True(t, ok, name)
 	return hidiff.FillWeights(c, func(net, key string, shape []int) []float32 {
-		values := fixture.Fill(name, net, key, shape)
+		values := reference.Fill(name, net, key, shape)
 		if key == "output.weight" { // as the end-to-end fixtures: a picture, not noise
 			for i := range values {
 				values[i] *= 0.02
@@ -47,7 +47,7 @@ func openWeights(t *testing.T, w *hidiff.Weights, o hidiff.Options) *hidiff.Mode
 
 func picture(width, height, channels int, white uint16) *photo.Photo {
 	p := &photo.Photo{Width: width, Height: height, Channels: channels, Max: white, Pix: make([]uint16, width*height*channels)}
-	for i, v := range fixture.Uniform("picture", len(p.Pix)) {
+	for i, v := range reference.Uniform("picture", len(p.Pix)) {
 		p.Pix[i] = uint16((0.5 + 0.4*float64(v)) * float64(white))
 	}
 	return p

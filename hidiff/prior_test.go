@@ -11,7 +11,7 @@ import (
 	"hidiff/hidiff"
 	"hidiff/hidiff/checkpoint"
 	"hidiff/hidiff/photo"
-	"hidiff/internal/fixture"
+	"hidiff/internal/reference"
 	"hidiff/internal/testenv"
 	"hidiff/tensor"
 )
@@ -19,7 +19,7 @@ import (
 // sharpPicture is another picture of that size.
 func sharpPicture(width, height, channels int, white uint16) *photo.Photo {
 	p := picture(width, height, channels, white)
-	for i, v := range fixture.Uniform("sharp", len(p.Pix)) {
+	for i, v := range reference.Uniform("sharp", len(p.Pix)) {
 		p.Pix[i] = uint16((0.5 + 0.4*float64(v)) * float64(white))
 	}
 	return p

@@ -14,12 +14,12 @@ import (
 
 	"hidiff/hidiff"
 	"hidiff/hidiff/checkpoint"
-	"hidiff/internal/fixture"
+	"hidiff/internal/reference"
 )
 
 // fill returns the networks that fixtures have under a prefix.
 func fill(c hidiff.Config, prefix string) *hidiff.Weights {
-	return hidiff.FillWeights(c, func(net, key string, shape []int) []float32 { return fixture.Fill(prefix, net, key, shape) })
+	return hidiff.FillWeights(c, func(net, key string, shape []int) []float32 { return reference.Fill(prefix, net, key, shape) })
 }
 
 // tinyWeights are cheap to fill; the prefix makes different ones.
@@ -47,9 +47,9 @@ func saveTrio(t *testing.T, w *hidiff.Weights, dir, suffix string) {
 func ExampleLoadWeights() {
 	// The released files, in any order; a folder of them would do too.
 	w, err := hidiff.LoadWeights(context.Background(), hidiff.LoadOptions{},
-		fixture.Testdata("checkpoints", "gopro_tiny_net_d.pth"),
-		fixture.Testdata("checkpoints", "gopro_tiny_net_le_dm.pth"),
-		fixture.Testdata("checkpoints", "gopro_tiny_net_g.pth"),
+		reference.Testdata("checkpoints", "gopro_tiny_net_d.pth"),
+		reference.Testdata("checkpoints", "gopro_tiny_net_le_dm.pth"),
+		reference.Testdata("checkpoints", "gopro_tiny_net_g.pth"),
 	)
 	if err != nil {
 		panic(err)
@@ -64,16 +64,16 @@ func ExampleLoadWeights() {
 func TestLoadReleasedFiles(t *testing.T) {
 	var paths []string
 	for _, net := range []string{"net_le", "net_d", "net_le_dm", "net_g"} {
-		paths = append(paths, fixture.Testdata("checkpoints", "gopro_tiny_"+net+".pth"))
+		paths = append(paths, reference.Testdata("checkpoints", "gopro_tiny_"+net+".pth"))
 	}
 	want := tinyWeights("gopro_tiny")
-	for _, paths := range [][]string{paths, {fixture.Testdata("checkpoints")}} { // files, folder
+	for _, paths := range [][]string{paths, {reference.Testdata("checkpoints")}} { // files, folder
 		got, err := hidiff.LoadWeights(t.Context(), hidiff.LoadOptions{}, paths...)
 		require.NoError(t, err)
 		require.Equal(t, want.Config, got.Config)
 		require.Equal(t, want.Nets, got.Nets)
 		require.Equal(t, want.Hash(), got.Hash())
-		require.Equal(t, fixture.Testdata("checkpoints", "gopro_tiny_net_g.pth"), got.Sources[hidiff.NetG])
+		require.Equal(t, reference.Testdata("checkpoints", "gopro_tiny_net_g.pth"), got.Sources[hidiff.NetG])
 		require.Equal(t, "F32", got.DTypes[hidiff.NetG])
 	}
 }
@@ -142,7 +142,7 @@ func TestReadWeights(t *testing.T) {
 
 	_, err = hidiff.ReadWeights(hidiff.LoadOptions{}, "that file", []byte("net_g was retrained"))
 	require.ErrorContains(t, err, "that file: neither a .pth file")
-	d, err := os.ReadFile(fixture.Testdata("checkpoints", "gopro_tiny_net_d.pth"))
+	d, err := os.ReadFile(reference.Testdata("checkpoints", "gopro_tiny_net_d.pth"))
 	require.NoError(t, err)
 	_, err = hidiff.ReadWeights(hidiff.LoadOptions{}, "that file", d)
 	var missing *hidiff.MissingError
@@ -306,7 +306,7 @@ func TestFillWeightsFillsAll(t *testing.T) {
 	c := configurations()["realblur_tiny"]
 	w := hidiff.FillWeights(c, func(net, key string, shape []int) []float32 {
 		asked = append(asked, net)
-		return fixture.Fill("p", net, key, shape)
+		return reference.Fill("p", net, key, shape)
 	})
 	require.Equal(t, []string{"net_g", "net_le", "net_le_dm", "net_d"}, slices.Compact(asked))
 	for net, sd := range w.Nets {

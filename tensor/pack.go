@@ -269,7 +269,7 @@ func NewDepthwise(d *Device, channels, parts int, weight, bias *Parameter) *Dept
 	if got := weight.Len(); got != channels*9 {
 		panic(&ShapeError{"depthwise", "weight", fmt.Sprintf("%d x 9 values", channels), []int{got}})
 	}
-	dw := &Depthwise{channels: channels, parts: parts, weight: weight, bias: bias, taps: NewParts(d, parts, 10, channels)}
+	dw := &Depthwise{channels: channels, parts: parts, weight: weight, bias: bias, taps: newParts(d, parts, 10, channels)}
 	dw.Repack()
 	return dw
 }
@@ -285,7 +285,7 @@ func (w *Depthwise) Repack() {
 // transpose returns taps for the gradient: turned round, without bias.
 func (w *Depthwise) transpose() *Tensor {
 	if w.back == nil {
-		w.back = NewParts(w.taps.d, w.parts, 10, w.channels)
+		w.back = newParts(w.taps.d, w.parts, 10, w.channels)
 		w.pack(w.back, nil, true)
 	}
 	return w.back

@@ -11,7 +11,7 @@ import (
 
 	"hidiff/hidiff"
 	"hidiff/hidiff/checkpoint"
-	"hidiff/internal/fixture"
+	"hidiff/internal/reference"
 )
 
 // tinyHash is that of the tests' tiny model.
@@ -40,7 +40,7 @@ func build(t *testing.T, files map[string][]byte) {
 // tinyBundle is the tests' tiny model in one file.
 func tinyBundle(t *testing.T, metadata map[string]string) []byte {
 	t.Helper()
-	w, err := hidiff.LoadWeights(t.Context(), hidiff.LoadOptions{}, fixture.Testdata("checkpoints"))
+	w, err := hidiff.LoadWeights(t.Context(), hidiff.LoadOptions{}, reference.Testdata("checkpoints"))
 	require.NoError(t, err)
 	delete(w.Nets, hidiff.NetLE)
 	w.Metadata = metadata
@@ -54,7 +54,7 @@ func tinyBundle(t *testing.T, metadata map[string]string) []byte {
 // tinyNetwork is the file of one network of the tiny model.
 func tinyNetwork(t *testing.T, net string) []byte {
 	t.Helper()
-	data, err := os.ReadFile(fixture.Testdata("checkpoints", "gopro_tiny_"+net+".pth"))
+	data, err := os.ReadFile(reference.Testdata("checkpoints", "gopro_tiny_"+net+".pth"))
 	require.NoError(t, err)
 	return data
 }

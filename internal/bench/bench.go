@@ -4,7 +4,7 @@ package bench
 import (
 	"context"
 	"fmt"
-	"hidiff/internal/fixture"
+	"hidiff/internal/reference"
 	"slices"
 	"time"
 
@@ -80,8 +80,8 @@ func benchLevel(ctx context.Context, d *tensor.Device, size, dim, heads int, rep
 	x := noisy(d, 1, size, size, dim)
 	defer x.Release()
 	hidden := int(float64(dim) * 2.66)
-	gamma := tensor.NewParameter(d, fixture.Uniform("gamma", dim))
-	beta := tensor.NewParameter(d, fixture.Uniform("beta", dim))
+	gamma := tensor.NewParameter(d, reference.Uniform("gamma", dim))
+	beta := tensor.NewParameter(d, reference.Uniform("beta", dim))
 	defer gamma.Release()
 	defer beta.Release()
 	norm := tensor.LinearSpec{In: dim, Norm: tensor.WithBias, Gamma: gamma, Beta: beta}
@@ -95,12 +95,12 @@ func benchLevel(ctx context.Context, d *tensor.Device, size, dim, heads int, rep
 		return err
 	}
 	depthwise := func(channels, parts int) *tensor.Depthwise {
-		w := tensor.NewParameter(d, fixture.Uniform("taps", channels*9))
+		w := tensor.NewParameter(d, reference.Uniform("taps", channels*9))
 		defer w.Release()
 		return tensor.NewDepthwise(d, channels, parts, w, nil)
 	}
-	weight := tensor.NewParameter(d, fixture.Uniform("out", dim*dim))
-	temperature := tensor.NewParameter(d, fixture.Uniform("temperature", heads))
+	weight := tensor.NewParameter(d, reference.Uniform("out", dim*dim))
+	temperature := tensor.NewParameter(d, reference.Uniform("temperature", heads))
 	defer weight.Release()
 	defer temperature.Release()
 	attention := &tensor.Attention{Heads: heads, QKV: packed(d, qkv), Depth: depthwise(3*dim, 3*heads), Temperature: temperature, Out: weight}
@@ -124,7 +124,7 @@ func noisy(d *tensor.Device, shape ...int) *tensor.Tensor {
 	for _, size := range shape {
 		n *= size
 	}
-	return tensor.From(d, fixture.Uniform("bench", n), shape...)
+	return tensor.From(d, reference.Uniform("bench", n), shape...)
 }
 
 // packed packs random weights.
@@ -133,7 +133,7 @@ func packed(d *tensor.Device, s tensor.LinearSpec) *tensor.Linear {
 	if s.Conv {
 		n *= 9
 	}
-	s.Weight = tensor.NewParameter(d, fixture.Uniform("weight", n))
+	s.Weight = tensor.NewParameter(d, reference.Uniform("weight", n))
 	defer s.Weight.Release()
 	return tensor.NewLinear(d, s)
 }
@@ -172,14 +172,14 @@ func measure[T interface{ Release() }](ctx context.Context, d *tensor.Device, na
 // weights, on a photo: decoding and encoding apart, all that deblur does. It
 // returns the median of runs after one that warms up.
 func Network(ctx context.Context, o hidiff.Options, name string, c hidiff.Config, width, height, runs int) (Timing, hidiff.Plan, error) {
-	weights := hidiff.FillWeights(c, func(net, key string, shape []int) []float32 { return fixture.Fill(name, net, key, shape) })
+	weights := hidiff.FillWeights(c, func(net, key string, shape []int) []float32 { return reference.Fill(name, net, key, shape) })
 	m, err := hidiff.NewModel(ctx, weights, o)
 	if err != nil {
 		return Timing{}, hidiff.Plan{}, err
 	}
 	defer m.Close()
 	p := &photo.Photo{Width: width, Height: height, Channels: 3, Max: 255, Pix: make([]uint16, width*height*3)}
-	for i, v := range fixture.Uniform("photo", len(p.Pix)) {
+	for i, v := range reference.Uniform("photo", len(p.Pix)) {
 		p.Pix[i] = uint16(128 + 100*v)
 	}
 	plan, err := m.Plan(ctx, width, height, hidiff.RestoreOptions{})
@@ -214,7 +214,7 @@ func median(v []float64) float64 {
 func Training(ctx context.Context, d *tensor.Device, name string, c hidiff.Config, stage, crops, size, runs int) (t Timing, peak int64, err error) {
 	defer tensor.Catch(&err)
 	l1 := tensor.Loss{Type: tensor.L1Loss, Weight: 1}
-	fill := func(net, key string, shape []int) []float32 { return fixture.Fill(name, net, key, shape) }
+	fill := func(net, key string, shape []int) []float32 { return reference.Fill(name, net, key, shape) }
 	training, err := hidiff.NewTraining(d, c, hidiff.FillWeights(c, fill).Nets, hidiff.TrainingOptions{Stage: stage, Pixel: l1, PixelDiff: l1})
 	if err != nil {
 		return t, 0, err

@@ -10,7 +10,7 @@ import (
 
 	"hidiff/hidiff"
 	"hidiff/hidiff/checkpoint"
-	"hidiff/internal/fixture"
+	"hidiff/internal/reference"
 )
 
 func TestScheduleIsThatOfTheReleasedCode(t *testing.T) {
@@ -18,7 +18,7 @@ func TestScheduleIsThatOfTheReleasedCode(t *testing.T) {
 		t.Run(file, func(t *testing.T) {
 			s, err := diffusion.NewSchedule(diffusion.Options(config.Diffusion))
 			require.NoError(t, err)
-			stored, err := checkpoint.Open(t.Context(), fixture.Testdata("networks", file+".safetensors"))
+			stored, err := checkpoint.Open(t.Context(), reference.Testdata("networks", file+".safetensors"))
 			require.NoError(t, err)
 			buffers := map[string][]float32{
 				"betas":                          s.Betas,
