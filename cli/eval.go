@@ -13,10 +13,10 @@ import (
 	"github.com/spf13/cobra"
 
 	"hidiff/hidiff"
-	"hidiff/hidiff/eval"
 	"hidiff/hidiff/metrics"
 	"hidiff/hidiff/photo"
 	"hidiff/internal/atomicfile"
+	"hidiff/internal/eval"
 	"hidiff/internal/folder"
 	"hidiff/internal/lock"
 	"hidiff/internal/suggest"

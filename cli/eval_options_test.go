@@ -13,8 +13,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"hidiff/hidiff"
-	"hidiff/hidiff/eval"
 	"hidiff/hidiff/photo"
+	"hidiff/internal/eval"
 	"hidiff/internal/testgpu"
 )
 

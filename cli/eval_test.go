@@ -16,9 +16,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"hidiff/hidiff"
-	"hidiff/hidiff/eval"
 	"hidiff/hidiff/metrics"
 	"hidiff/hidiff/photo"
+	"hidiff/internal/eval"
 	"hidiff/internal/testenv"
 	"hidiff/internal/testgpu"
 )

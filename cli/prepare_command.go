@@ -10,8 +10,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"hidiff/hidiff/prepare"
 	"hidiff/internal/folder"
+	"hidiff/internal/prepare"
 	"hidiff/internal/suggest"
 )
 

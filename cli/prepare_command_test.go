@@ -15,7 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"hidiff/hidiff/photo"
-	"hidiff/hidiff/prepare"
+	"hidiff/internal/prepare"
 )
 
 // runPrepare runs prepare; the exit code is not known before main, so the error is.

@@ -20,7 +20,7 @@ import (
 	"hidiff/cli"
 	"hidiff/hidiff"
 	"hidiff/hidiff/checkpoint"
-	"hidiff/hidiff/eval"
+	"hidiff/internal/eval"
 	"hidiff/internal/testgpu"
 )
 
