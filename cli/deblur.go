@@ -36,7 +36,7 @@ type deblurOptions struct {
 	Workers           workers
 }
 
-func (o *deblurOptions) restore(name string) hidiff.RestoreOptions {
+func (o *deblurOptions) restoring(name string) hidiff.RestoreOptions {
 	return hidiff.RestoreOptions{Seed: o.Seed, Name: name, Ensemble: o.Ensemble, Tile: o.Tile, TileOverlap: o.TileOverlap}
 }
 
@@ -152,7 +152,7 @@ func (a *app) deblur(ctx context.Context, o *deblurOptions) error {
 	if err != nil {
 		return err
 	}
-	if err := o.prepare(ctx, a.stdin, jobs); err != nil {
+	if err := o.preflight(ctx, a.stdin, jobs); err != nil {
 		return err
 	}
 	report := a.newReport(o, jobs, passedOver)
@@ -168,7 +168,7 @@ func (a *app) deblur(ctx context.Context, o *deblurOptions) error {
 		return a.printPlans(ctx, engine, o, jobs, passedOver)
 	}
 	p := &pipeline{
-		engine: engine, options: o.restore, encoding: photo.EncodeOptions{Quality: o.Quality, Strip: o.Strip, Background: o.Background.Color},
+		engine: engine, options: o.restoring, encoding: photo.EncodeOptions{Quality: o.Quality, Strip: o.Strip, Background: o.Background.Color},
 		workers: o.Workers, report: report, stdout: a.stdout,
 	}
 	return p.run(ctx, jobs)

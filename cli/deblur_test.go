@@ -436,12 +436,12 @@ func TestProgressBar(t *testing.T) {
 	var stdout, screen bytes.Buffer
 	a := &app{stdin: strings.NewReader(""), stdout: &stdout, stderr: &messages{w: &screen}, screen: &screen}
 	p := &pipeline{
-		engine: &fakeEngine{}, options: (&deblurOptions{}).restore, workers: workers{1, 1}, stdout: &stdout,
+		engine: &fakeEngine{}, options: (&deblurOptions{}).restoring, workers: workers{1, 1}, stdout: &stdout,
 	}
 	o := &deblurOptions{Inputs: []string{"in"}, Output: "out"}
 	jobs, passedOver, err := o.jobs()
 	require.NoError(t, err)
-	require.NoError(t, o.prepare(t.Context(), a.stdin, jobs))
+	require.NoError(t, o.preflight(t.Context(), a.stdin, jobs))
 	p.report = a.newReport(o, jobs, passedOver)
 	require.ErrorIs(t, p.run(t.Context(), jobs), errReported)
 	require.Equal(t, int64(32), p.report.to.(*console).pixels)

@@ -233,7 +233,7 @@ type evaluation struct {
 func (a *app) eval(ctx context.Context, o *evalOptions) error {
 	e := &evaluation{app: a, evalOptions: o, start: time.Now(), passedOver: folder.Kinds{}}
 	e.result = &eval.Evaluation{Program: readVersion().Hidiff, Date: time.Now().Round(time.Second), Options: o.Options, Seeds: o.Seeds}
-	if err := e.plan(); err != nil {
+	if err := e.choose(); err != nil {
 		return err
 	}
 	opened, err := e.openPhotos(ctx)
@@ -288,8 +288,8 @@ func (e *evaluation) makeFolder() error {
 	return os.MkdirAll(e.folder, 0o777)
 }
 
-// plan decides on names and on the datasets.
-func (e *evaluation) plan() (err error) {
+// choose decides on names and on the datasets.
+func (e *evaluation) choose() (err error) {
 	var found []string
 	if e.Options != "" {
 		if e.options, err = trainer.Load(e.Options, e.Force); err != nil {

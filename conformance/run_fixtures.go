@@ -311,12 +311,12 @@ func stages(d *tensor.Device, n *hidiff.Networks, lq, gt, noise array) iter.Seq2
 		}()
 		blurred, sharp, x := keep(upload(d, lq)), keep(upload(d, gt)), keep(upload(d, noise))
 		oracle := keep(n.Oracle(blurred, sharp))
-		if !yield("s1.prior", oracle) || !yield("s1.out", keep(n.Restore(blurred, oracle))) {
+		if !yield("s1.prior", oracle) || !yield("s1.out", keep(n.Transform(blurred, oracle))) {
 			return
 		}
 		condition := keep(n.Condition(blurred))
 		prior := keep(n.Sample(x, condition))
-		_ = yield("s2.condition", condition) && yield("s2.prior", prior) && yield("s2.out", keep(n.Restore(blurred, prior)))
+		_ = yield("s2.condition", condition) && yield("s2.prior", prior) && yield("s2.out", keep(n.Transform(blurred, prior)))
 	}
 }
 
@@ -371,7 +371,7 @@ func (r *runner) endToEnd(f *fixture) error {
 	prior := n.Sample(x, condition)
 	defer prior.Release()
 	r.compareWith(f, "prior", prior, networkTolerance)
-	out := n.Restore(lq, prior)
+	out := n.Transform(lq, prior)
 	defer out.Release()
 	if err := r.cropped(f, out, in.Width, in.Height); err != nil {
 		return err

@@ -77,9 +77,9 @@ func (n *Networks) Sample(noise, condition *tensor.Tensor) *tensor.Tensor {
 	return n.d.sample(autograd.Constant(noise), autograd.Constant(condition)).Tensor
 }
 
-// Restore deblurs images lq [N, H, W, 3], H and W multiples of 8, under a
+// Transform deblurs images lq [N, H, W, 3], H and W multiples of 8, under a
 // prior.
-func (n *Networks) Restore(lq, prior *tensor.Tensor) *tensor.Tensor {
+func (n *Networks) Transform(lq, prior *tensor.Tensor) *tensor.Tensor {
 	return n.g.forward(autograd.Constant(lq), autograd.Constant(prior)).Tensor
 }
 

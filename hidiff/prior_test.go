@@ -43,7 +43,7 @@ func TestPriors(t *testing.T) {
 		defer lq.Release()
 		z := prior(lq)
 		defer z.Release()
-		y := nets.Restore(lq, z)
+		y := nets.Transform(lq, z)
 		defer y.Release()
 		pix, err := y.Pixels(context.Background(), p.Max, p.Width, p.Height, p.Channels)
 		require.NoError(t, err)

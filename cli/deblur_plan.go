@@ -32,7 +32,7 @@ func (a *app) printPlans(ctx context.Context, engine restorer, o *deblurOptions,
 		line := planLine{Input: j.input, Width: j.info.Width, Height: j.info.Height, Frames: j.frames()}
 		err := j.err
 		if err == nil {
-			p, planErr := engine.Plan(ctx, j.info.Width, j.info.Height, o.restore(j.name))
+			p, planErr := engine.Plan(ctx, j.info.Width, j.info.Height, o.restoring(j.name))
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}

@@ -88,7 +88,7 @@ func (p *pipeline) run(ctx context.Context, jobs []*job) error {
 		})
 	}
 	for t := range decoded {
-		t, err := p.restore(ctx, t)
+		t, err := p.deblur(ctx, t)
 		if p.passed(ctx, t.job, err) {
 			restored <- t
 		}
@@ -130,7 +130,7 @@ func (p *pipeline) decode(j *job) (task, error) {
 	return t, err
 }
 
-func (p *pipeline) restore(ctx context.Context, t task) (task, error) {
+func (p *pipeline) deblur(ctx context.Context, t task) (task, error) {
 	t.start = time.Now()
 	if err := ctx.Err(); err != nil {
 		return t, err
