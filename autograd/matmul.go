@@ -24,10 +24,3 @@ func MatMul(a, b *Variable, transposeA, transposeB bool) *Variable {
 		}
 	}, a, b)
 }
-
-// Transpose is [tensor.Transpose].
-func Transpose(x *Variable) *Variable {
-	return record("transpose", tensor.Transpose(x.Tensor), nil, func(*node) func(*tensor.Tensor) {
-		return func(dy *tensor.Tensor) { x.add(tensor.Transpose(dy)) }
-	}, x)
-}

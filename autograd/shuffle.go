@@ -21,13 +21,6 @@ func PixelUnshuffle(r int, xs ...*Variable) *Variable {
 	}, xs...)
 }
 
-// ReflectPad is [tensor.ReflectPad].
-func ReflectPad(x *Variable, right, bottom int) *Variable {
-	return record("reflect_pad", tensor.ReflectPad(x.Tensor, right, bottom), nil, func(*node) func(*tensor.Tensor) {
-		return func(dy *tensor.Tensor) { x.add(tensor.ReflectPadBackward(dy, right, bottom)) }
-	}, x)
-}
-
 // split hands the columns of dy to the variables that were joined.
 func split(dy *tensor.Tensor, xs []*Variable, channels []int) {
 	at := 0

@@ -11,8 +11,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"hidiff/conformance"
 	"hidiff/hidiff"
+	"hidiff/internal/bench"
 	"hidiff/tensor"
 	"hidiff/trainer"
 	"hidiff/wgpu"
@@ -192,7 +192,7 @@ func (a *app) benchOperators(ctx context.Context, o *benchOptions, r *benchRepor
 		fmt.Fprintf(a.stdout, "%v\n\n", d.Adapter())
 	}
 	var failed error
-	err = conformance.BenchOperators(ctx, d, func(t conformance.Timing) { failed = cmp.Or(failed, r.add("operator", benchLine{Timing: t})) })
+	err = bench.Operators(ctx, d, func(t bench.Timing) { failed = cmp.Or(failed, r.add("operator", benchLine{Timing: t})) })
 	return cmp.Or(err, failed)
 }
 
@@ -200,7 +200,7 @@ func (a *app) benchWorkload(ctx context.Context, o *benchOptions, w workload) (b
 	line := benchLine{workload: &w}
 	if w.Stage == 0 {
 		options := hidiff.Options{GPU: o.GPU, Memory: int64(o.Memory), Logger: a.logger()}
-		t, plan, err := conformance.BenchNetwork(ctx, options, w.Name, w.Config, w.Width, w.Height, o.Runs)
+		t, plan, err := bench.Network(ctx, options, w.Name, w.Config, w.Width, w.Height, o.Runs)
 		line.Timing, line.Bands, line.Peak = t, plan.Bands, plan.Peak
 		return line, err
 	}
@@ -209,7 +209,7 @@ func (a *app) benchWorkload(ctx context.Context, o *benchOptions, w workload) (b
 		return line, err
 	}
 	defer d.Close()
-	line.Timing, line.Peak, err = conformance.BenchTraining(ctx, d, w.Name, w.Config, w.Stage, w.Count, w.Width, o.Runs)
+	line.Timing, line.Peak, err = bench.Training(ctx, d, w.Name, w.Config, w.Stage, w.Count, w.Width, o.Runs)
 	return line, err
 }
 
@@ -231,7 +231,7 @@ func (a *app) benchKernels(ctx context.Context, o *benchOptions, w workload) err
 	if !d.Features().Timestamps {
 		return fmt.Errorf("%v cannot take timestamps: leave out --kernels", d.Adapter())
 	}
-	kernels, err := conformance.BenchKernels(ctx, d.With(tensor.Execution{Variant: o.Variant}), w.Config, w.Stage, w.Count, w.Width, w.Height)
+	kernels, err := bench.Kernels(ctx, d.With(tensor.Execution{Variant: o.Variant}), w.Config, w.Stage, w.Count, w.Width, w.Height)
 	if err != nil {
 		return err
 	}
@@ -255,7 +255,7 @@ func (a *app) benchKernels(ctx context.Context, o *benchOptions, w workload) err
 
 // benchLine is what one measurement came to.
 type benchLine struct {
-	conformance.Timing
+	bench.Timing
 	*workload       // none of an operator
 	Bands     int   `json:"bands,omitempty"`
 	Peak      int64 `json:"peak,omitempty"` // bytes of GPU memory

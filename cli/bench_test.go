@@ -7,8 +7,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"hidiff/conformance"
 	"hidiff/hidiff"
+	"hidiff/internal/bench"
 )
 
 func TestBenchOptions(t *testing.T) {
@@ -51,7 +51,7 @@ func TestBenchWorkloads(t *testing.T) {
 func TestBenchJSON(t *testing.T) {
 	var out bytes.Buffer
 	r := &benchReport{w: &out, json: true}
-	timing := conformance.Timing{Name: "step, stage 1", Shape: "1x64x64", Seconds: 0.5}
+	timing := bench.Timing{Name: "step, stage 1", Shape: "1x64x64", Seconds: 0.5}
 	require.NoError(t, r.add("training", benchLine{Timing: timing, workload: &workload{"step", hidiff.GoPro(), 1, 1, 64, 64}, Peak: 7}))
 	require.NoError(t, r.add("operator", benchLine{Timing: timing}))
 	require.NoError(t, r.flush())
@@ -76,7 +76,7 @@ func TestBenchTables(t *testing.T) {
 	var out bytes.Buffer
 	r := &benchReport{w: &out}
 	add := func(heading string, l benchLine) {
-		l.Timing = conformance.Timing{Name: "gelu", Shape: "8x8", Seconds: 0.5, Flops: 1e9, Bytes: 3e9, Dispatches: 2}
+		l.Timing = bench.Timing{Name: "gelu", Shape: "8x8", Seconds: 0.5, Flops: 1e9, Bytes: 3e9, Dispatches: 2}
 		require.NoError(t, r.add(heading, l))
 	}
 	add("operator", benchLine{})

@@ -54,7 +54,7 @@ type app struct {
 	stderr  *messages
 	screen  io.Writer // standard error if it is a terminal, else nil
 	verbose bool
-	open    func(w *hidiff.Weights, o hidiff.Options) (restorer, error)
+	open    func(ctx context.Context, w *hidiff.Weights, o hidiff.Options) (restorer, error)
 }
 
 // logger prints warnings, and with -v everything, to standard error.
@@ -97,7 +97,7 @@ func (a *app) execute(ctx context.Context, args []string) int {
 		return exitUsage
 	case errors.Is(err, syscall.EPIPE): // nobody reads on, as in hidiff models | head -1
 	case !errors.Is(err, errReported):
-		fmt.Fprintf(a.stderr, "hidiff: %v\n", err)
+		fmt.Fprintf(a.stderr, "hidiff: %v\n", inFlags(err))
 	}
 	return exitFailed
 }

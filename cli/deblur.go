@@ -36,7 +36,7 @@ type deblurOptions struct {
 	Workers           workers
 }
 
-func (o *deblurOptions) restore(name string) hidiff.RestoreOptions {
+func (o *deblurOptions) restoring(name string) hidiff.RestoreOptions {
 	return hidiff.RestoreOptions{Seed: o.Seed, Name: name, Ensemble: o.Ensemble, Tile: o.Tile, TileOverlap: o.TileOverlap}
 }
 
@@ -148,27 +148,27 @@ func (a *app) deblur(ctx context.Context, o *deblurOptions) error {
 	if err != nil {
 		return err
 	}
-	w, err := loadModel(hidiff.LoadOptions{ParamKey: o.ParamKey}, o.Weights)
+	w, err := loadModel(ctx, hidiff.LoadOptions{ParamKey: o.ParamKey}, o.Weights)
 	if err != nil {
 		return err
 	}
-	if err := o.prepare(ctx, a.stdin, jobs); err != nil {
+	if err := o.preflight(ctx, a.stdin, jobs); err != nil {
 		return err
 	}
 	report := a.newReport(o, jobs, passedOver)
 	if !anyLeft(jobs) { // spare the GPU
 		return (&pipeline{report: report}).run(ctx, jobs)
 	}
-	engine, err := a.open(w, hidiff.Options{GPU: o.GPU, Memory: int64(o.Memory), Logger: a.logger()})
+	engine, err := a.open(ctx, w, hidiff.Options{GPU: o.GPU, Memory: int64(o.Memory), Logger: a.logger()})
 	if err != nil {
 		return err
 	}
 	defer engine.Close()
 	if o.Plan {
-		return a.printPlans(engine, o, jobs, passedOver)
+		return a.printPlans(ctx, engine, o, jobs, passedOver)
 	}
 	p := &pipeline{
-		engine: engine, options: o.restore, encoding: photo.EncodeOptions{Quality: o.Quality, Strip: o.Strip, Background: o.Background.Color},
+		engine: engine, options: o.restoring, encoding: photo.EncodeOptions{Quality: o.Quality, Strip: o.Strip, Background: o.Background.Color},
 		workers: o.Workers, report: report, stdout: a.stdout,
 	}
 	return p.run(ctx, jobs)

@@ -384,6 +384,24 @@ func TestDeblurInterrupted(t *testing.T) {
 	require.NoDirExists(t, "new")
 }
 
+// TestPlanInterrupted cancels while the first photo is planned: the others are not.
+func TestPlanInterrupted(t *testing.T) {
+	t.Chdir(t.TempDir())
+	write(t, "in/a.png", picture(4, 4))
+	write(t, "in/b.png", picture(4, 4))
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	planned := 0
+	engine := &fakeEngine{plan: func(ctx context.Context) error {
+		planned++
+		cancel()
+		return ctx.Err()
+	}}
+	got := runFake(t, ctx, engine, nil, "deblur", "in", "--plan", "-m", tiny)
+	require.Equal(t, result{exitInterrupted, "", "hidiff: interrupted\n"}, got)
+	require.Equal(t, 1, planned)
+}
+
 // TestDeblurInterruptedPipe cancels while standard input is awaited.
 func TestDeblurInterruptedPipe(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
@@ -418,12 +436,12 @@ func TestProgressBar(t *testing.T) {
 	var stdout, screen bytes.Buffer
 	a := &app{stdin: strings.NewReader(""), stdout: &stdout, stderr: &messages{w: &screen}, screen: &screen}
 	p := &pipeline{
-		engine: &fakeEngine{}, options: (&deblurOptions{}).restore, workers: workers{1, 1}, stdout: &stdout,
+		engine: &fakeEngine{}, options: (&deblurOptions{}).restoring, workers: workers{1, 1}, stdout: &stdout,
 	}
 	o := &deblurOptions{Inputs: []string{"in"}, Output: "out"}
 	jobs, passedOver, err := o.jobs()
 	require.NoError(t, err)
-	require.NoError(t, o.prepare(t.Context(), a.stdin, jobs))
+	require.NoError(t, o.preflight(t.Context(), a.stdin, jobs))
 	p.report = a.newReport(o, jobs, passedOver)
 	require.ErrorIs(t, p.run(t.Context(), jobs), errReported)
 	require.Equal(t, int64(32), p.report.to.(*console).pixels)

@@ -81,8 +81,8 @@ func TestDeviceErrors(t *testing.T) {
 	}{
 		{[]string{"-g", "no such GPU"}, `no GPU matches "no such GPU"`},
 		{[]string{"-g", "99"}, wgpu.Adapters()[0].Name},
-		{[]string{"--memory", "1MiB"}, "budget"},
-		{[]string{"--memory", "1MiB", "--plan"}, "budget"},
+		{[]string{"--memory", "1MiB"}, "(option --memory)\n"},
+		{[]string{"--memory", "1MiB", "--plan"}, "(option --memory)\n"},
 	} {
 		got := run(t.Context(), nil, append([]string{"deblur", path, "-m", tiny}, c.args...)...)
 		require.Equal(t, exitFailed, got.code, c.args)

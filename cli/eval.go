@@ -13,10 +13,10 @@ import (
 	"github.com/spf13/cobra"
 
 	"hidiff/hidiff"
-	"hidiff/hidiff/eval"
 	"hidiff/hidiff/metrics"
 	"hidiff/hidiff/photo"
 	"hidiff/internal/atomicfile"
+	"hidiff/internal/eval"
 	"hidiff/internal/folder"
 	"hidiff/internal/lock"
 	"hidiff/internal/suggest"
@@ -233,7 +233,7 @@ type evaluation struct {
 func (a *app) eval(ctx context.Context, o *evalOptions) error {
 	e := &evaluation{app: a, evalOptions: o, start: time.Now(), passedOver: folder.Kinds{}}
 	e.result = &eval.Evaluation{Program: readVersion().Hidiff, Date: time.Now().Round(time.Second), Options: o.Options, Seeds: o.Seeds}
-	if err := e.plan(); err != nil {
+	if err := e.choose(); err != nil {
 		return err
 	}
 	opened, err := e.openPhotos(ctx)
@@ -247,7 +247,7 @@ func (a *app) eval(ctx context.Context, o *evalOptions) error {
 	}
 	var weights *hidiff.Weights
 	if o.Results == "" {
-		if weights, err = e.loadWeights(); err != nil {
+		if weights, err = e.loadWeights(ctx); err != nil {
 			return err
 		}
 	} else if e.options != nil {
@@ -288,8 +288,8 @@ func (e *evaluation) makeFolder() error {
 	return os.MkdirAll(e.folder, 0o777)
 }
 
-// plan decides on names and on the datasets.
-func (e *evaluation) plan() (err error) {
+// choose decides on names and on the datasets.
+func (e *evaluation) choose() (err error) {
 	var found []string
 	if e.Options != "" {
 		if e.options, err = trainer.Load(e.Options, e.Force); err != nil {
@@ -384,13 +384,14 @@ func (e *evaluation) run(ctx context.Context, weights *hidiff.Weights) (err erro
 		o[i] = eval.Options{Seeds: e.Seeds, Seed: e.Seed, Done: func(m *eval.Image) { e.done(d, e.sources[i].Len(), m) }}
 		if weights != nil {
 			o[i].Restore = func(ctx context.Context, p eval.Photos, seed uint64) (*photo.Photo, error) {
-				return engine.Restore(ctx, p.Input, e.restoring(p, seed))
+				out, err := engine.Restore(ctx, p.Input, e.restoring(p, seed))
+				return out, inFlags(err)
 			}
 		}
 		left += d.Left(e.sources[i], o[i])
 	}
 	if left > 0 {
-		if engine, err = e.open(weights, hidiff.Options{GPU: e.GPU, Memory: int64(e.Memory), Logger: e.logger()}); err != nil {
+		if engine, err = e.open(ctx, weights, hidiff.Options{GPU: e.GPU, Memory: int64(e.Memory), Logger: e.logger()}); err != nil {
 			return err
 		}
 		defer engine.Close()

@@ -7,7 +7,7 @@ import (
 	"slices"
 	"strings"
 
-	"hidiff/hidiff/eval"
+	"hidiff/internal/eval"
 )
 
 // goOn takes over what an earlier run of the same name left: datasets that this one does not evaluate, if they were

@@ -13,8 +13,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"hidiff/hidiff"
-	"hidiff/hidiff/eval"
 	"hidiff/hidiff/photo"
+	"hidiff/internal/eval"
 	"hidiff/internal/testenv"
 	"hidiff/internal/testgpu"
 )
@@ -142,7 +142,7 @@ func TestEvalPriors(t *testing.T) {
 		engine := &priorEngine{}
 		var stdout, stderr bytes.Buffer
 		a := &app{stdin: &bytes.Buffer{}, stdout: &stdout, stderr: &messages{w: &stderr}}
-		a.open = func(w *hidiff.Weights, _ hidiff.Options) (restorer, error) {
+		a.open = func(_ context.Context, w *hidiff.Weights, _ hidiff.Options) (restorer, error) {
 			weights = w
 			return engine, nil
 		}

@@ -9,7 +9,7 @@ import (
 	"slices"
 	"strings"
 
-	"hidiff/hidiff/eval"
+	"hidiff/internal/eval"
 	"hidiff/internal/folder"
 	"hidiff/trainer"
 )

@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"hidiff/hidiff"
-	"hidiff/hidiff/eval"
+	"hidiff/internal/eval"
 	"hidiff/internal/folder"
 )
 

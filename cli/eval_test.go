@@ -16,9 +16,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"hidiff/hidiff"
-	"hidiff/hidiff/eval"
 	"hidiff/hidiff/metrics"
 	"hidiff/hidiff/photo"
+	"hidiff/internal/eval"
 	"hidiff/internal/testenv"
 	"hidiff/internal/testgpu"
 )
@@ -50,7 +50,7 @@ func runEval(t *testing.T, ctx context.Context, engine *evalEngine, args ...stri
 	t.Helper()
 	var stdout, stderr bytes.Buffer
 	a := &app{stdin: &bytes.Buffer{}, stdout: &stdout, stderr: &messages{w: &stderr}}
-	a.open = func(*hidiff.Weights, hidiff.Options) (restorer, error) {
+	a.open = func(context.Context, *hidiff.Weights, hidiff.Options) (restorer, error) {
 		if engine == nil {
 			t.Error("the GPU was opened")
 			return &evalEngine{}, nil

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -12,7 +13,7 @@ import (
 )
 
 // loadWeights takes the weights that -m names, or the option file, or the default.
-func (e *evaluation) loadWeights() (*hidiff.Weights, error) {
+func (e *evaluation) loadWeights(ctx context.Context) (*hidiff.Weights, error) {
 	paths, load := e.Weights, hidiff.LoadOptions{ParamKey: e.ParamKey, Prior: e.Prior}
 	if len(paths) == 0 && e.options != nil {
 		var err error
@@ -20,7 +21,7 @@ func (e *evaluation) loadWeights() (*hidiff.Weights, error) {
 			return nil, err
 		}
 	}
-	w, err := loadModel(load, paths)
+	w, err := loadModel(ctx, load, paths)
 	if err != nil {
 		return nil, err
 	}

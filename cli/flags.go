@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"image/color"
@@ -131,12 +132,27 @@ func addParamKeyFlag(c *cobra.Command, key *string) {
 	c.Flags().StringVar(key, "param-key", "", "state_dict to take where a file holds several of one network, such as params_ema (default: params, else params_ema, else the only one)")
 }
 
+// inFlags adds to an error which option it is about: packages for other programs know none.
+func inFlags(err error) error {
+	option := ""
+	if e := new(hidiff.BudgetError); errors.As(err, &e) {
+		option = "memory"
+	}
+	if e := new(models.OptionError); errors.As(err, &e) {
+		option = strings.ToLower(e.Option)
+	}
+	if option == "" {
+		return err
+	}
+	return fmt.Errorf("%w (option --%s)", err, option)
+}
+
 // loadModel loads what is named, else what $HIDIFF_MODEL names, else the built-in model.
-func loadModel(o hidiff.LoadOptions, args []string) (*hidiff.Weights, error) {
+func loadModel(ctx context.Context, o hidiff.LoadOptions, args []string) (*hidiff.Weights, error) {
 	if len(args) == 0 {
 		args = filepath.SplitList(os.Getenv("HIDIFF_MODEL"))
 	}
-	w, err := models.LoadWith(o, args...)
+	w, err := models.Load(ctx, o, args...)
 	if err != nil {
 		return nil, err
 	}
@@ -144,8 +160,8 @@ func loadModel(o hidiff.LoadOptions, args []string) (*hidiff.Weights, error) {
 }
 
 // openModel prepares weights on a GPU, and says so if that is none.
-func openModel(w *hidiff.Weights, o hidiff.Options) (restorer, error) {
-	m, err := hidiff.NewModel(w, o)
+func openModel(ctx context.Context, w *hidiff.Weights, o hidiff.Options) (restorer, error) {
+	m, err := hidiff.NewModel(ctx, w, o)
 	if err != nil {
 		return nil, err
 	}

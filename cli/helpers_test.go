@@ -24,9 +24,15 @@ type fakeEngine struct {
 	mu      sync.Mutex
 	names   []string // of the photos restored, in order
 	restore func(ctx context.Context, p *photo.Photo) error
+	plan    func(ctx context.Context) error
 }
 
-func (e *fakeEngine) Plan(w, h int, o hidiff.RestoreOptions) (hidiff.Plan, error) {
+func (e *fakeEngine) Plan(ctx context.Context, w, h int, o hidiff.RestoreOptions) (hidiff.Plan, error) {
+	if e.plan != nil {
+		if err := e.plan(ctx); err != nil {
+			return hidiff.Plan{}, err
+		}
+	}
 	if w > 100 {
 		return hidiff.Plan{}, io.ErrShortBuffer
 	}
@@ -65,7 +71,7 @@ func runFake(t *testing.T, ctx context.Context, engine *fakeEngine, stdin []byte
 	t.Helper()
 	var stdout, stderr bytes.Buffer
 	a := &app{stdin: bytes.NewReader(stdin), stdout: &stdout, stderr: &messages{w: &stderr}}
-	a.open = func(*hidiff.Weights, hidiff.Options) (restorer, error) {
+	a.open = func(context.Context, *hidiff.Weights, hidiff.Options) (restorer, error) {
 		if engine == nil {
 			t.Error("the GPU was opened")
 			return &fakeEngine{}, nil

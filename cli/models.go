@@ -99,8 +99,11 @@ type absentModels struct {
 	Instructions string `json:"instructions"`
 }
 
-func (a *app) models(_ context.Context, o *modelsOptions) error {
-	all, err := models.List()
+func (a *app) models(ctx context.Context, o *modelsOptions) error {
+	all, err := models.List(ctx)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
 	if err != nil {
 		fmt.Fprintf(a.stderr, "warning: only built-in models are listed: %v\n", err)
 	}

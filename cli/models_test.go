@@ -16,6 +16,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"hidiff/hidiff"
 	"hidiff/hidiff/models"
 	"hidiff/trainer"
 )
@@ -153,6 +154,11 @@ func TestPull(t *testing.T) {
 	require.Equal(t, exitFailed, got.code)
 	require.Contains(t, got.stderr, "another SHA-256, "+sum)
 
+	got = run(t.Context(), nil, "models", "pull", server.URL+"/x.safetensors", "--sha256", sum, "--name", models.Default)
+	require.Contains(t, got.stderr, "choose another name (option --name)\n")
+	got = run(t.Context(), nil, "models", "pull", server.URL+"/x.safetensors", "--sha256", "7d86")
+	require.Contains(t, got.stderr, "whoever offers the file tells it (option --sha256)\n")
+
 	data, err = os.ReadFile(filepath.Join(tiny, "gopro_tiny_net_g.pth"))
 	require.NoError(t, err)
 	got = run(t.Context(), nil, "models", "pull", server.URL+"/g.pth", "--name", "parts", "--sha256", fmt.Sprintf("%x", sha256.Sum256(data)))
@@ -160,9 +166,22 @@ func TestPull(t *testing.T) {
 	require.Contains(t, got.stderr, "parts is not complete yet: weights lack net_le_dm, net_d")
 }
 
+// TestReadingModelsInterrupted: whoever reads weights ends with Ctrl-C.
+func TestReadingModelsInterrupted(t *testing.T) {
+	dir := ownModels(t)
+	mine := filepath.Join(dir, "mine.safetensors")
+	require.NoError(t, os.MkdirAll(dir, 0o777))
+	require.Zero(t, run(t.Context(), nil, "convert", tiny, "-o", mine).code)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	for _, args := range [][]string{{"models"}, {"info", mine}, {"convert", mine, "-o", "x.safetensors"}} {
+		require.Equal(t, result{exitInterrupted, "", "hidiff: interrupted\n"}, run(ctx, nil, args...), args)
+	}
+}
+
 // TestBuiltInIsAsTrained: the weights alone do not tell the steps of diffusion.
 func TestBuiltInIsAsTrained(t *testing.T) {
-	w, err := models.Load()
+	w, err := models.Load(t.Context(), hidiff.LoadOptions{})
 	require.NoError(t, err)
 	for _, preset := range []string{"Small_S2", "Small"} {
 		o, err := trainer.Load(preset, nil)

@@ -8,8 +8,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"hidiff/hidiff/prepare"
 	"hidiff/internal/folder"
+	"hidiff/internal/prepare"
 )
 
 // leftovers puts files of formats that are not read into a folder, in which a test works then.

@@ -262,7 +262,7 @@ func (s *startingWeights) load() error {
 
 // read takes a network from a file; where that need not be strict, what fits.
 func (s *startingWeights) read(net hidiff.Network, path string, from trainer.Pretrained) error {
-	file, err := checkpoint.Open(path)
+	file, err := checkpoint.Open(context.Background(), path)
 	if err != nil {
 		return err
 	}

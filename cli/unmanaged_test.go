@@ -8,7 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"hidiff/hidiff/prepare"
+	"hidiff/internal/prepare"
 )
 
 // writeInks makes a TIFF of four inks whose ICC profile is a single byte.

@@ -2,11 +2,12 @@ package conformance
 
 import (
 	"fmt"
+	"hidiff/internal/reference"
 	"testing"
 
 	"hidiff/autograd"
-	"hidiff/conformance/ref"
 	"hidiff/hidiff"
+	"hidiff/internal/ref"
 	"hidiff/internal/testenv"
 	"hidiff/internal/testgpu"
 	"hidiff/tensor"
@@ -32,7 +33,7 @@ const bandTolerance = 2e-6
 
 // inBands runs f whole, then in the modes given, and compares; exact demands the same bits.
 // Operators without temporaries are cut only where images live in host memory.
-func inBands(t *testing.T, d *tensor.Device, modes []bandMode, exact, temporaries bool, f func(d *tensor.Device) map[string]Tensor) {
+func inBands(t *testing.T, d *tensor.Device, modes []bandMode, exact, temporaries bool, f func(d *tensor.Device) map[string]array) {
 	t.Helper()
 	whole := d.With(tensor.Execution{})
 	want := f(whole)
@@ -48,9 +49,9 @@ func inBands(t *testing.T, d *tensor.Device, modes []bandMode, exact, temporarie
 			if exact {
 				require.Equal(t, w, g, "%s %s", m.name, name)
 			}
-			diff, err := Compare(g.Data, w.Data, g.Shape, w.Shape)
+			diff, err := compare(g.Data, w.Data, g.Shape, w.Shape)
 			require.NoError(t, err, "%s %s", m.name, name)
-			require.NoError(t, diff.Within(bandTolerance), "%s %s", m.name, name)
+			require.NoError(t, diff.within(bandTolerance), "%s %s", m.name, name)
 		}
 	}
 }
@@ -76,7 +77,7 @@ func TestBandsChangeNothing(t *testing.T) {
 		return out
 	}
 	table := func(name string) func(*bench) output {
-		o, ok := LookupOperator(name)
+		o, ok := lookupOperator(name)
 		require.True(t, ok)
 		return o.run
 	}
@@ -111,10 +112,10 @@ func TestBandsChangeNothing(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			in := opCase{shapes: c.shapes}.inputs(c.name)
-			inBands(t, d, append(someRows, singleRows...), c.exact, c.temporaries, func(d *tensor.Device) map[string]Tensor {
-				y, err := Operator{Name: c.name, run: c.run}.Run(t.Context(), d, in, c.attrs)
+			inBands(t, d, append(someRows, singleRows...), c.exact, c.temporaries, func(d *tensor.Device) map[string]array {
+				y, err := operator{Name: c.name, run: c.run}.Run(t.Context(), d, in, c.attrs)
 				require.NoError(t, err)
-				return map[string]Tensor{"out": y}
+				return map[string]array{"out": y}
 			})
 		})
 	}
@@ -126,13 +127,13 @@ func TestNetworkInBands(t *testing.T) {
 	for name, c := range map[string]hidiff.Config{"gopro": hidiff.GoPro(), "realblur": hidiff.RealBlur()} {
 		t.Run(name, func(t *testing.T) {
 			c := smallConfig(c)
-			n, err := build(d, c, func(net, key string, shape []int) []float32 { return FillParam("bands", net, key, shape) })
+			n, err := build(d, c, func(net, key string, shape []int) []float32 { return reference.Fill("bands", net, key, shape) })
 			require.NoError(t, err)
 			defer n.Release()
-			random := func(name string, shape ...int) Tensor { return Tensor{shape, Uniform(name, elementsOf(shape))} }
+			random := func(name string, shape ...int) array { return array{shape, reference.Uniform(name, elementsOf(shape))} }
 			lq, gt, noise := random("lq", 1, 3, 64, 48), random("gt", 1, 3, 64, 48), random("noise", 1, 16, 32)
-			inBands(t, d, someRows, false, true, func(d *tensor.Device) map[string]Tensor {
-				out := map[string]Tensor{}
+			inBands(t, d, someRows, false, true, func(d *tensor.Device) map[string]array {
+				out := map[string]array{}
 				for what, x := range stages(d, n, lq, gt, noise) {
 					out[what], err = download(t.Context(), x)
 					require.NoError(t, err)
@@ -151,7 +152,7 @@ func TestLinearVariants(t *testing.T) {
 		d := d.With(tensor.Execution{Variant: variant})
 		for _, name := range []string{"conv1x1", "linear", "feedforward", "mdta"} {
 			t.Run(fmt.Sprint(variant, " ", name), func(t *testing.T) {
-				o, ok := LookupOperator(name)
+				o, ok := lookupOperator(name)
 				require.True(t, ok)
 				diff, err := o.sweep(t.Context(), d, allWidths)
 				require.NoError(t, err)

@@ -3,12 +3,13 @@ package conformance
 import (
 	"context"
 	"fmt"
+	"hidiff/internal/reference"
 	"maps"
 	"math"
 	"slices"
 	"strings"
 
-	"hidiff/conformance/ref"
+	"hidiff/internal/ref"
 	"hidiff/tensor"
 )
 
@@ -20,21 +21,21 @@ type opCase struct {
 
 // inputs returns random inputs: parameters, whose names have a dot, of the size that
 // networks have, and others in [-1, 1).
-func (c opCase) inputs(op string) map[string]Tensor {
-	in := map[string]Tensor{}
+func (c opCase) inputs(op string) map[string]array {
+	in := map[string]array{}
 	for arg, shape := range c.shapes {
 		if strings.Contains(arg, ".") {
-			in[arg] = Tensor{shape, FillParam("case", op, arg, shape)}
+			in[arg] = array{shape, reference.Fill("case", op, arg, shape)}
 			continue
 		}
-		in[arg] = Tensor{shape, Uniform(fmt.Sprintln(op, arg, shape), elementsOf(shape))}
+		in[arg] = array{shape, reference.Uniform(fmt.Sprintln(op, arg, shape), elementsOf(shape))}
 	}
 	return in
 }
 
 // check runs the case, forward and backward, on a device whose memory is full of NaNs,
 // and compares with package ref.
-func (c opCase) check(ctx context.Context, d *tensor.Device, o Operator) (Diff, error) {
+func (c opCase) check(ctx context.Context, d *tensor.Device, o operator) (Diff, error) {
 	in := c.inputs(o.Name)
 	want := o.reference(arrays(in), c.attrs)
 	poison(d, append(slices.Collect(maps.Values(c.shapes)), want.Shape)...)
@@ -44,7 +45,7 @@ func (c opCase) check(ctx context.Context, d *tensor.Device, o Operator) (Diff, 
 	return o.checkGradients(ctx, d, in, c.attrs)
 }
 
-func (o Operator) reference(in ref.Tensors, attrs ref.Attrs) *ref.Array {
+func (o operator) reference(in ref.Tensors, attrs ref.Attrs) *ref.Array {
 	if o.want != nil {
 		return o.want(in, attrs)
 	}
@@ -57,7 +58,7 @@ func (o Operator) reference(in ref.Tensors, attrs ref.Attrs) *ref.Array {
 
 // sweep checks all cases of an operator with these channel counts, and returns the
 // worst error, or the first case's that fails.
-func (o Operator) sweep(ctx context.Context, d *tensor.Device, widths []int) (worst Diff, err error) {
+func (o operator) sweep(ctx context.Context, d *tensor.Device, widths []int) (worst Diff, err error) {
 	cases := opCases(o.Name, widths)
 	if len(cases) == 0 {
 		return Diff{}, fmt.Errorf("%s has no cases", o.Name)
@@ -78,7 +79,7 @@ func (o Operator) sweep(ctx context.Context, d *tensor.Device, widths []int) (wo
 }
 
 // arrays turns tensors into what package ref computes with.
-func arrays(tensors map[string]Tensor) ref.Tensors {
+func arrays(tensors map[string]array) ref.Tensors {
 	out := ref.Tensors{}
 	for name, t := range tensors {
 		out[name] = ref.From(t.Data, t.Shape...)

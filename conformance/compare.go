@@ -11,12 +11,12 @@ import (
 // absolute, in units of tiny: an all-zero reference at tolerance 1e-5 admits 1e-11.
 const tiny = 1e-6
 
-// Errors that [Compare] wraps. None of them says how far two arrays are apart: such
+// Errors that compare wraps. None of them says how far two arrays are apart: such
 // arrays cannot be compared at all, whatever the other side holds.
 var (
-	ErrEmpty     = errors.New("nothing to compare")
-	ErrShape     = errors.New("shapes differ")
-	ErrNonFinite = errors.New("value is not finite")
+	errEmpty     = errors.New("nothing to compare")
+	errShape     = errors.New("shapes differ")
+	errNonFinite = errors.New("value is not finite")
 )
 
 // Diff is how far an array is from its reference, at the worst element.
@@ -29,32 +29,32 @@ type Diff struct {
 	Got, Want float64 // the values there
 }
 
-// Compare measures got against the reference want. The error is relative to the
+// compare measures got against the reference want. The error is relative to the
 // largest value of the whole reference, not element by element: rounding in a sum of
 // large terms is no smaller where the sum happens to be small.
 //
-// Arrays that are empty ([ErrEmpty]), have different shapes or not the number of values
-// their shape says ([ErrShape]), or hold a NaN or an infinity on either side
-// ([ErrNonFinite]) are errors; a NaN never equals a NaN.
-func Compare[G, W float32 | float64](got []G, want []W, gotShape, wantShape []int) (Diff, error) {
+// Arrays that are empty (errEmpty), have different shapes or not the number of values
+// their shape says (errShape), or hold a NaN or an infinity on either side
+// (errNonFinite) are errors; a NaN never equals a NaN.
+func compare[G, W float32 | float64](got []G, want []W, gotShape, wantShape []int) (Diff, error) {
 	if !slices.Equal(gotShape, wantShape) {
-		return Diff{}, fmt.Errorf("%w: got %v, want %v", ErrShape, gotShape, wantShape)
+		return Diff{}, fmt.Errorf("%w: got %v, want %v", errShape, gotShape, wantShape)
 	}
 	if len(got) == 0 || len(want) == 0 {
-		return Diff{}, fmt.Errorf("%w: got %d values, want %d, shape %v", ErrEmpty, len(got), len(want), wantShape)
+		return Diff{}, fmt.Errorf("%w: got %d values, want %d, shape %v", errEmpty, len(got), len(want), wantShape)
 	}
 	n, err := elements(wantShape)
 	if err != nil {
-		return Diff{}, fmt.Errorf("%w: %w", ErrShape, err)
+		return Diff{}, fmt.Errorf("%w: %w", errShape, err)
 	}
 	if len(got) != n || len(want) != n {
-		return Diff{}, fmt.Errorf("%w: got %d values, want %d, shape %v holds %d", ErrShape, len(got), len(want), wantShape, n)
+		return Diff{}, fmt.Errorf("%w: got %d values, want %d, shape %v holds %d", errShape, len(got), len(want), wantShape, n)
 	}
 	d := Diff{Scale: tiny, MaxAbs: -1}
 	for i := range got {
 		g, w := float64(got[i]), float64(want[i])
 		if !finite(g) || !finite(w) {
-			return Diff{}, fmt.Errorf("%w: got %g, want %g at %v", ErrNonFinite, g, w, position(i, wantShape))
+			return Diff{}, fmt.Errorf("%w: got %g, want %g at %v", errNonFinite, g, w, position(i, wantShape))
 		}
 		d.Scale = max(d.Scale, math.Abs(w))
 		if abs := math.Abs(g - w); abs > d.MaxAbs {
@@ -66,9 +66,9 @@ func Compare[G, W float32 | float64](got []G, want []W, gotShape, wantShape []in
 	return d, nil
 }
 
-// Within returns nil if the relative error is at most tolerance, and otherwise an
+// within returns nil if the relative error is at most tolerance, and otherwise an
 // error that says where it is worst. A NaN tolerance admits nothing.
-func (d Diff) Within(tolerance float64) error {
+func (d Diff) within(tolerance float64) error {
 	if d.MaxRel <= tolerance {
 		return nil
 	}

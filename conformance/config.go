@@ -10,27 +10,27 @@ import (
 // The structs below mirror the JSON in the fixtures' metadata, key by key; keys are
 // those of the released option files.
 
-// TrainOptions are the part of an option file's train section that decides a step.
-type TrainOptions struct {
+// trainOptions are the part of an option file's train section that decides a step.
+type trainOptions struct {
 	UseGradClip  bool             `json:"use_grad_clip"`
-	OptimTotal   OptimOptions     `json:"optim_total"`
-	Scheduler    SchedulerOptions `json:"scheduler"`
+	OptimTotal   optimOptions     `json:"optim_total"`
+	Scheduler    schedulerOptions `json:"scheduler"`
 	TotalIter    int              `json:"total_iter"`
 	WarmupIter   int              `json:"warmup_iter"`
-	PixelOpt     LossOptions      `json:"pixel_opt"`
-	PixelDiffOpt LossOptions      `json:"pixel_diff_opt"`
+	PixelOpt     lossOptions      `json:"pixel_opt"`
+	PixelDiffOpt lossOptions      `json:"pixel_diff_opt"`
 }
 
-// OptimOptions describe the optimizer: Adam or AdamW.
-type OptimOptions struct {
+// optimOptions describe the optimizer: Adam or AdamW.
+type optimOptions struct {
 	Type        string     `json:"type"`
 	LR          float64    `json:"lr"`
 	WeightDecay float64    `json:"weight_decay"`
 	Betas       [2]float64 `json:"betas"`
 }
 
-// SchedulerOptions describe the learning rate's schedule; each type has some of them.
-type SchedulerOptions struct {
+// schedulerOptions describe the learning rate's schedule; each type has some of them.
+type schedulerOptions struct {
 	Type           string    `json:"type"`
 	Periods        []int     `json:"periods"`
 	RestartWeights []float64 `json:"restart_weights"`
@@ -42,8 +42,8 @@ type SchedulerOptions struct {
 	TotalIter      int       `json:"total_iter"`
 }
 
-// LossOptions describe one loss. Eps is CharbonnierLoss's.
-type LossOptions struct {
+// lossOptions describe one loss. Eps is CharbonnierLoss's.
+type lossOptions struct {
 	Type       string  `json:"type"`
 	LossWeight float64 `json:"loss_weight"`
 	Reduction  string  `json:"reduction"`
@@ -51,23 +51,23 @@ type LossOptions struct {
 }
 
 // decode fills the fields of f's kind from the file's metadata.
-func (f *Fixture) decode(metadata map[string]string) error {
+func (f *fixture) decode(metadata map[string]string) error {
 	switch f.Kind {
-	case KindOp:
+	case kindOp:
 		f.Op = metadata["op"]
 		return decodeEntry(metadata, "attrs", &f.Attrs)
-	case KindModule:
+	case kindModule:
 		f.Module, f.Options = metadata["module"], []byte(metadata["options"])
 		if !json.Valid(f.Options) {
 			return fmt.Errorf("metadata options are not JSON")
 		}
-	case KindNetwork, KindEndToEnd, KindTraining:
+	case kindNetwork, kindEndToEnd, kindTraining:
 		return f.decodeNetworks(metadata)
 	}
 	return nil
 }
 
-func (f *Fixture) decodeNetworks(metadata map[string]string) error {
+func (f *fixture) decodeNetworks(metadata map[string]string) error {
 	if err := decodeEntry(metadata, "config", &f.Config); err != nil {
 		return err
 	}
@@ -75,17 +75,17 @@ func (f *Fixture) decodeNetworks(metadata map[string]string) error {
 		return fmt.Errorf("metadata has no fill_prefix")
 	}
 	switch f.Kind {
-	case KindNetwork:
+	case kindNetwork:
 		if metadata["picks"] == "" {
 			return nil
 		}
 		return decodeEntry(metadata, "picks", &f.Picks)
-	case KindEndToEnd:
+	case kindEndToEnd:
 		var err error
 		if f.OutputWeightScale, err = strconv.ParseFloat(metadata["output_weight_scale"], 64); err != nil {
 			return fmt.Errorf("metadata output_weight_scale: %w", err)
 		}
-	case KindTraining:
+	case kindTraining:
 		if err := decodeEntry(metadata, "train", &f.Train); err != nil {
 			return err
 		}

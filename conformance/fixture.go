@@ -2,54 +2,51 @@
 // (testdata, described in its README.md), a float64 CPU reference of every primitive
 // (package ref), and the means to compare with them.
 //
-// A [Fixture] says in its own metadata what it is a reference of, so that a test can
-// run any file of a [Kind]; [FillParam] makes the weights that fixtures do not store;
-// [Compare] says how far a result is from its reference, and refuses what it cannot
-// compare. [RunDir] holds a device to a folder of fixtures, [SelfTest] to package ref,
-// without any file.
+// [RunDir] holds a device to a folder of fixtures, each of which says in its own metadata
+// what it is a reference of; [SelfTest] holds it to package ref, without any file.
 package conformance
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"path/filepath"
-	"runtime"
 	"strings"
 
 	"hidiff/hidiff"
 	"hidiff/hidiff/checkpoint"
 )
 
-// Kind says what a fixture is a reference of.
-type Kind string
+// kind says what a fixture is a reference of.
+type kind string
 
 const (
-	KindOp           Kind = "op"             // one operator: in.*, out, grad_out, grad.*
-	KindModule       Kind = "module"         // one module: as an operator, and param.*, param_grad.*
-	KindNetwork      Kind = "network"        // all networks: lq, gt, s1.*, s2.*, schedule.*
-	KindEndToEnd     Kind = "end_to_end"     // photo to photo: noise, prior, out, and two PNG files
-	KindTraining     Kind = "training"       // iterations: iter1.lq, iter1.param.net_g.…
-	KindOptim        Kind = "optim"          // steps of an optimizer: p0, g0, p1, …
-	KindClipGradNorm Kind = "clip_grad_norm" // g0, …, norm, clipped0, …
+	kindOp           kind = "op"             // one operator: in.*, out, grad_out, grad.*
+	kindModule       kind = "module"         // one module: as an operator, and param.*, param_grad.*
+	kindNetwork      kind = "network"        // all networks: lq, gt, s1.*, s2.*, schedule.*
+	kindEndToEnd     kind = "end_to_end"     // photo to photo: noise, prior, out, and two PNG files
+	kindTraining     kind = "training"       // iterations: iter1.lq, iter1.param.net_g.…
+	kindOptim        kind = "optim"          // steps of an optimizer: p0, g0, p1, …
+	kindClipGradNorm kind = "clip_grad_norm" // g0, …, norm, clipped0, …
 )
 
-// Errors that [OpenFixture] and [Fixture.Tensor] wrap.
+// Errors that openFixture and fixture.Tensor wrap.
 var (
-	ErrUnknownKind = errors.New("unknown kind of fixture")
-	ErrNoTensor    = errors.New("no such tensor")
+	errUnknownKind = errors.New("unknown kind of fixture")
+	errNoTensor    = errors.New("no such tensor")
 )
 
-// Tensor is a row-major float32 array in PyTorch's layout.
-type Tensor struct {
+// array is a row-major float32 array in PyTorch's layout.
+type array struct {
 	Shape []int
 	Data  []float32
 }
 
-// Fixture is one reference file. Fields below Tensors are set for the kinds named.
-type Fixture struct {
+// fixture is one reference file. Fields below Tensors are set for the kinds named.
+type fixture struct {
 	Path    string
-	Kind    Kind
-	Tensors map[string]Tensor
+	Kind    kind
+	Tensors map[string]array
 
 	Op    string             // op: the operator's name, as in package ref
 	Attrs map[string]float64 // op
@@ -64,19 +61,19 @@ type Fixture struct {
 
 	OutputWeightScale float64 // end_to_end: net_g's output.weight is filled, then multiplied by this
 
-	Train   TrainOptions // training
+	Train   trainOptions // training
 	Trained []string     // training: the networks that are optimised, in the optimizer's order
 }
 
-// OpenFixture reads a safetensors fixture and decodes its metadata. A file whose
-// metadata and tensor names belong to no [Kind] is an [ErrUnknownKind]; an option that
+// openFixture reads a safetensors fixture and decodes its metadata. A file whose
+// metadata and tensor names belong to no kind is an errUnknownKind; an option that
 // this package does not know is an error too, as it would otherwise be ignored.
-func OpenFixture(path string) (*Fixture, error) {
+func openFixture(path string) (*fixture, error) {
 	tensors, metadata, err := readTensors(path)
 	if err != nil {
 		return nil, err
 	}
-	f := &Fixture{Path: path, Tensors: tensors}
+	f := &fixture{Path: path, Tensors: tensors}
 	if f.Kind, err = kindOf(metadata, tensors); err == nil {
 		err = f.decode(metadata)
 	}
@@ -86,19 +83,19 @@ func OpenFixture(path string) (*Fixture, error) {
 	return f, nil
 }
 
-// Tensor returns the tensor of that name, or an [ErrNoTensor].
-func (f *Fixture) Tensor(name string) (Tensor, error) {
+// array returns the tensor of that name, or an errNoTensor.
+func (f *fixture) Tensor(name string) (array, error) {
 	t, ok := f.Tensors[name]
 	if !ok {
-		return Tensor{}, fmt.Errorf("fixture %s: %w: %s", f.Path, ErrNoTensor, name)
+		return array{}, fmt.Errorf("fixture %s: %w: %s", f.Path, errNoTensor, name)
 	}
 	return t, nil
 }
 
 // Under returns the tensors whose names begin with prefix, by the rest of their names:
 // Under("param.") gives a module's parameters by key.
-func (f *Fixture) Under(prefix string) map[string]Tensor {
-	out := map[string]Tensor{}
+func (f *fixture) Under(prefix string) map[string]array {
+	out := map[string]array{}
 	for name, t := range f.Tensors {
 		if rest, ok := strings.CutPrefix(name, prefix); ok {
 			out[rest] = t
@@ -109,13 +106,13 @@ func (f *Fixture) Under(prefix string) map[string]Tensor {
 
 // Photos returns the paths of an end_to_end fixture's blurred photo and of the photo
 // expected of it, both PNG.
-func (f *Fixture) Photos() (input, expected string) {
+func (f *fixture) Photos() (input, expected string) {
 	stem := strings.TrimSuffix(f.Path, filepath.Ext(f.Path))
 	return stem + ".png", stem + "_expected.png"
 }
 
 // kindOf goes by metadata, and by tensor names where metadata says too little.
-func kindOf(metadata map[string]string, tensors map[string]Tensor) (Kind, error) {
+func kindOf(metadata map[string]string, tensors map[string]array) (kind, error) {
 	inMetadata := func(key string) bool { _, ok := metadata[key]; return ok }
 	holds := func(names ...string) bool {
 		for _, name := range names {
@@ -127,47 +124,37 @@ func kindOf(metadata map[string]string, tensors map[string]Tensor) (Kind, error)
 	}
 	switch {
 	case inMetadata("op"):
-		return KindOp, nil
+		return kindOp, nil
 	case inMetadata("module"):
-		return KindModule, nil
+		return kindModule, nil
 	case inMetadata("train"):
-		return KindTraining, nil
+		return kindTraining, nil
 	case inMetadata("config") && holds("lq", "gt"):
-		return KindNetwork, nil
+		return kindNetwork, nil
 	case inMetadata("config") && holds("noise", "prior", "out"):
-		return KindEndToEnd, nil
+		return kindEndToEnd, nil
 	case holds("p0", "g0", "p1"):
-		return KindOptim, nil
+		return kindOptim, nil
 	case holds("g0", "norm", "clipped0"):
-		return KindClipGradNorm, nil
+		return kindClipGradNorm, nil
 	}
-	return "", fmt.Errorf("%w: neither its metadata (op, module, train or config) nor its tensors tell", ErrUnknownKind)
+	return "", fmt.Errorf("%w: neither its metadata (op, module, train or config) nor its tensors tell", errUnknownKind)
 }
 
 // readTensors reads a file's tensors by name, and its metadata.
-func readTensors(path string) (map[string]Tensor, map[string]string, error) {
-	file, err := checkpoint.Open(path)
+func readTensors(path string) (map[string]array, map[string]string, error) {
+	file, err := checkpoint.Open(context.Background(), path)
 	if err != nil {
 		return nil, nil, err
 	}
-	tensors := map[string]Tensor{}
+	tensors := map[string]array{}
 	for group, state := range file.Groups {
-		for key, array := range state.All() {
+		for key, a := range state.All() {
 			if group != "" { // checkpoint takes "net_x." for the name of a network
 				key = group + "." + key
 			}
-			tensors[key] = Tensor{array.Shape, array.Float32s()}
+			tensors[key] = array{a.Shape, a.Float32s()}
 		}
 	}
 	return tensors, file.Metadata, nil
-}
-
-// Testdata returns the path of a file in this package's testdata directory, for tests
-// that run where this repository's sources are.
-func Testdata(elem ...string) string {
-	dir := ""
-	if _, source, _, ok := runtime.Caller(0); ok && filepath.IsAbs(source) { // not so under -trimpath
-		dir = filepath.Dir(source)
-	}
-	return filepath.Join(append([]string{dir, "testdata"}, elem...)...)
 }

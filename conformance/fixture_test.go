@@ -1,6 +1,7 @@
 package conformance
 
 import (
+	"hidiff/internal/reference"
 	"os"
 	"path/filepath"
 	"testing"
@@ -13,14 +14,14 @@ import (
 )
 
 // fixtures opens every fixture of one folder of testdata.
-func fixtures(t *testing.T, folder string) []*Fixture {
+func fixtures(t *testing.T, folder string) []*fixture {
 	t.Helper()
-	paths, err := filepath.Glob(Testdata(folder, "*.safetensors"))
+	paths, err := filepath.Glob(reference.Testdata(folder, "*.safetensors"))
 	require.NoError(t, err)
 	require.NotEmpty(t, paths, "no fixtures in %s", folder)
-	var out []*Fixture
+	var out []*fixture
 	for _, path := range paths {
-		f, err := OpenFixture(path)
+		f, err := openFixture(path)
 		require.NoError(t, err)
 		out = append(out, f)
 	}
@@ -28,24 +29,24 @@ func fixtures(t *testing.T, folder string) []*Fixture {
 }
 
 func TestOpenFixtureKinds(t *testing.T) {
-	count := map[string]map[Kind]int{}
+	count := map[string]map[kind]int{}
 	for _, folder := range []string{"ops", "modules", "networks", "end_to_end"} {
-		count[folder] = map[Kind]int{}
+		count[folder] = map[kind]int{}
 		for _, f := range fixtures(t, folder) {
 			count[folder][f.Kind]++
 			require.NotEmpty(t, f.Tensors)
 		}
 	}
-	require.Equal(t, map[string]map[Kind]int{
-		"ops":        {KindOp: 41, KindOptim: 2, KindClipGradNorm: 1},
-		"modules":    {KindModule: 20},
-		"networks":   {KindNetwork: 6},
-		"end_to_end": {KindEndToEnd: 2},
+	require.Equal(t, map[string]map[kind]int{
+		"ops":        {kindOp: 41, kindOptim: 2, kindClipGradNorm: 1},
+		"modules":    {kindModule: 20},
+		"networks":   {kindNetwork: 6},
+		"end_to_end": {kindEndToEnd: 2},
 	}, count)
 }
 
 func TestOpenFixtureOp(t *testing.T) {
-	f, err := OpenFixture(Testdata("ops", "reflect_pad_right_bottom.safetensors"))
+	f, err := openFixture(reference.Testdata("ops", "reflect_pad_right_bottom.safetensors"))
 	require.NoError(t, err)
 	require.Equal(t, "reflect_pad_right_bottom", f.Op)
 	require.Equal(t, map[string]float64{"right": 5, "bottom": 3}, f.Attrs)
@@ -53,13 +54,13 @@ func TestOpenFixtureOp(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, []int{1, 3, 13, 11}, x.Shape)
 	require.Len(t, x.Data, 3*13*11)
-	require.Equal(t, map[string]Tensor{"x": x}, f.Under("in."))
+	require.Equal(t, map[string]array{"x": x}, f.Under("in."))
 	_, err = f.Tensor("in.y")
-	require.ErrorIs(t, err, ErrNoTensor)
+	require.ErrorIs(t, err, errNoTensor)
 }
 
 func TestOpenFixtureModule(t *testing.T) {
-	f, err := OpenFixture(Testdata("modules", "layer_him.safetensors"))
+	f, err := openFixture(reference.Testdata("modules", "layer_him.safetensors"))
 	require.NoError(t, err)
 	require.Equal(t, "BasicLayer", f.Module)
 	require.Contains(t, string(f.Options), `"num_blocks": 2`)
@@ -67,13 +68,13 @@ func TestOpenFixtureModule(t *testing.T) {
 }
 
 func TestOpenFixtureNetwork(t *testing.T) {
-	f, err := OpenFixture(Testdata("networks", "gopro_1x64x64.safetensors"))
+	f, err := openFixture(reference.Testdata("networks", "gopro_1x64x64.safetensors"))
 	require.NoError(t, err)
 	require.Equal(t, "gopro", f.FillPrefix)
 	require.Equal(t, hidiff.GoPro(), f.Config)
 	require.Len(t, f.Picks["net_g.down_1.1.weight"], 16)
 
-	f, err = OpenFixture(Testdata("networks", "realblur_tiny_1x32x32.safetensors"))
+	f, err = openFixture(reference.Testdata("networks", "realblur_tiny_1x32x32.safetensors"))
 	require.NoError(t, err)
 	require.Equal(t, 2, f.Config.D.NDenoiseRes)
 	require.True(t, f.Config.Diffusion.ApplyLDM)
@@ -106,22 +107,22 @@ func write(t *testing.T, metadata map[string]string, names ...string) string {
 }
 
 func TestOpenFixtureTraining(t *testing.T) {
-	f, err := OpenFixture(write(t, map[string]string{
+	f, err := openFixture(write(t, map[string]string{
 		"config": tinyConfig, "fill_prefix": "train/x", "trained": `["net_g", "net_le"]`, "picks": "{}",
 		"train": `{"use_grad_clip": true, "optim_total": {"type": "AdamW", "lr": 0.0002, "weight_decay": 0.0001, "betas": [0.9, 0.999]},
 			"scheduler": {"type": "CosineAnnealingRestartCyclicLR", "periods": [3, 5], "restart_weights": [1, 1], "eta_mins": [0.0002, 1e-06]},
 			"pixel_opt": {"type": "L1Loss", "loss_weight": 1.0, "reduction": "mean"}}`,
 	}, "iter1.lq", "iter1.param.net_g.output.weight"))
 	require.NoError(t, err)
-	require.Equal(t, KindTraining, f.Kind)
+	require.Equal(t, kindTraining, f.Kind)
 	require.Equal(t, []string{"net_g", "net_le"}, f.Trained)
-	require.Equal(t, TrainOptions{
+	require.Equal(t, trainOptions{
 		UseGradClip: true,
-		OptimTotal:  OptimOptions{Type: "AdamW", LR: 2e-4, WeightDecay: 1e-4, Betas: [2]float64{0.9, 0.999}},
-		Scheduler: SchedulerOptions{
+		OptimTotal:  optimOptions{Type: "AdamW", LR: 2e-4, WeightDecay: 1e-4, Betas: [2]float64{0.9, 0.999}},
+		Scheduler: schedulerOptions{
 			Type: "CosineAnnealingRestartCyclicLR", Periods: []int{3, 5}, RestartWeights: []float64{1, 1}, EtaMins: []float64{2e-4, 1e-6},
 		},
-		PixelOpt: LossOptions{Type: "L1Loss", LossWeight: 1, Reduction: "mean"},
+		PixelOpt: lossOptions{Type: "L1Loss", LossWeight: 1, Reduction: "mean"},
 	}, f.Train)
 	require.Contains(t, f.Under("iter1.param."), "net_g.output.weight")
 }
@@ -144,10 +145,10 @@ func TestOpenFixtureRefuses(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			path := write(t, c.metadata, c.tensors...)
-			_, err := OpenFixture(path)
+			_, err := openFixture(path)
 			require.ErrorContains(t, err, c.want)
 			require.ErrorContains(t, err, path)
-			require.NotErrorIs(t, err, ErrUnknownKind)
+			require.NotErrorIs(t, err, errUnknownKind)
 		})
 	}
 }
@@ -157,12 +158,12 @@ func TestOpenFixtureUnknownKind(t *testing.T) {
 		"no metadata":      write(t, nil, "lq", "gt"),
 		"foreign metadata": write(t, map[string]string{"format": "pt"}, "weight"),
 		"config only":      write(t, map[string]string{"config": tinyConfig}, "weight"),
-		"weights":          Testdata("checkpoints", "gopro_tiny_net_d.pth"),
+		"weights":          reference.Testdata("checkpoints", "gopro_tiny_net_d.pth"),
 	} {
-		_, err := OpenFixture(path)
-		require.ErrorIs(t, err, ErrUnknownKind, name)
+		_, err := openFixture(path)
+		require.ErrorIs(t, err, errUnknownKind, name)
 		require.ErrorContains(t, err, path)
 	}
-	_, err := OpenFixture(filepath.Join(t.TempDir(), "absent"))
+	_, err := openFixture(filepath.Join(t.TempDir(), "absent"))
 	require.ErrorIs(t, err, os.ErrNotExist)
 }

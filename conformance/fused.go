@@ -2,7 +2,7 @@ package conformance
 
 import (
 	"hidiff/autograd"
-	"hidiff/conformance/ref"
+	"hidiff/internal/ref"
 	"hidiff/tensor"
 )
 
@@ -98,14 +98,14 @@ func (b *bench) modulation() (*autograd.Variable, func(*tensor.Device, tensor.Li
 }
 
 // splitModulation turns the gradient of k and s together into those of each.
-func (b *bench) splitModulation(grads map[string]Tensor) {
+func (b *bench) splitModulation(grads map[string]array) {
 	both, ok := grads["modulation"]
 	if !ok {
 		return
 	}
 	delete(grads, "modulation")
 	n, c := both.Shape[0], both.Shape[1]/2
-	k, s := Tensor{Shape: []int{n, c}}, Tensor{Shape: []int{n, c}}
+	k, s := array{Shape: []int{n, c}}, array{Shape: []int{n, c}}
 	for i := range n {
 		row := both.Data[2*i*c:][:2*c]
 		k.Data, s.Data = append(k.Data, row[:c]...), append(s.Data, row[c:]...)

@@ -3,9 +3,10 @@ package conformance
 import (
 	"context"
 	"fmt"
+	"hidiff/internal/reference"
 	"testing"
 
-	"hidiff/conformance/ref"
+	"hidiff/internal/ref"
 	"hidiff/internal/testgpu"
 	"hidiff/tensor"
 
@@ -18,7 +19,7 @@ func uniform(d *tensor.Device, name string, shape ...int) (*tensor.Tensor, *ref.
 	if err != nil {
 		panic(err)
 	}
-	values := Uniform(name, n)
+	values := reference.Uniform(name, n)
 	return tensor.From(d, values, shape...), ref.From(values, shape...)
 }
 
@@ -32,9 +33,9 @@ func requireMatches(t *testing.T, got *tensor.Tensor, want *ref.Array, tolerance
 	t.Helper()
 	values, err := got.Floats(context.Background())
 	require.NoError(t, err)
-	diff, err := Compare(values, want.Data, got.Shape(), want.Shape)
+	diff, err := compare(values, want.Data, got.Shape(), want.Shape)
 	require.NoError(t, err)
-	require.NoError(t, diff.Within(tolerance))
+	require.NoError(t, diff.within(tolerance))
 }
 
 // swap exchanges the last two axes of [B, N, C].
@@ -53,9 +54,9 @@ func TestTokenMix(t *testing.T) {
 			b, ab := learned(d, "mix b", s.hidden)
 			r, ar := uniform(d, "mix r", s.images, s.hidden, s.channels)
 			poison(d, r.Shape())
-			requireMatches(t, tensor.TokenMix(x, w, b, tensor.GELU, r), ref.Add(swap(ref.GELU(ref.Linear(swap(ax), aw, ab))), ar), OpTolerance)
+			requireMatches(t, tensor.TokenMix(x, w, b, tensor.GELU, r), ref.Add(swap(ref.GELU(ref.Linear(swap(ax), aw, ab))), ar), opTolerance)
 			poison(d, r.Shape())
-			requireMatches(t, tensor.TokenMix(x, w, nil, tensor.LeakyReLU(0.2), nil), swap(ref.LeakyReLU(ref.Linear(swap(ax), aw, nil), 0.2)), OpTolerance)
+			requireMatches(t, tensor.TokenMix(x, w, nil, tensor.LeakyReLU(0.2), nil), swap(ref.LeakyReLU(ref.Linear(swap(ax), aw, nil), 0.2)), opTolerance)
 			requireMatches(t, tensor.Transpose(x), swap(ax), 0)
 		})
 	}
@@ -75,7 +76,7 @@ func TestPatchMixer(t *testing.T) {
 			normal := swap(ref.LayerNormLast(ax, agamma, abeta, tensor.LayerNormEps))
 			want := ref.Add(ax, swap(ref.Linear(ref.GELU(ref.Linear(normal, aw1, ab1)), aw2, ab2)))
 			poison(d, x.Shape())
-			requireMatches(t, tensor.PatchMixer(x, gamma, beta, w1, b1, w2, b2), want, OpTolerance)
+			requireMatches(t, tensor.PatchMixer(x, gamma, beta, w1, b1, w2, b2), want, opTolerance)
 		})
 	}
 }
@@ -85,7 +86,7 @@ func TestPatchMixer(t *testing.T) {
 func TestUnshuffleOfConcatenation(t *testing.T) {
 	d := testgpu.Open(t)
 	for _, c := range []struct{ a, b, r int }{{3, 3, 4}, {3, 1, 3}, {5, 2, 1}} {
-		a, b := Uniform("gt", 2*c.a*8*12*c.r), Uniform("lq", 2*c.b*8*12*c.r)
+		a, b := reference.Uniform("gt", 2*c.a*8*12*c.r), reference.Uniform("lq", 2*c.b*8*12*c.r)
 		h, w := 8*c.r, 12
 		w -= w % c.r
 		a, b = a[:2*c.a*h*w], b[:2*c.b*h*w]
@@ -111,9 +112,9 @@ func TestPoolOfALargeImage(t *testing.T) {
 	nchw, err := tensor.From(d, values, 1, h, w, c).NCHW(context.Background())
 	require.NoError(t, err)
 	want := ref.AdaptiveAvgPool(ref.From(nchw, 1, c, h, w), 4)
-	diff, err := Compare(got, want.Data, want.Shape, want.Shape)
+	diff, err := compare(got, want.Data, want.Shape, want.Shape)
 	require.NoError(t, err)
-	require.NoError(t, diff.Within(1e-6))
+	require.NoError(t, diff.within(1e-6))
 }
 
 func TestLosses(t *testing.T) {
@@ -168,25 +169,25 @@ func TestLosses(t *testing.T) {
 // is the step of the clipped gradient.
 func TestClippedAdamStep(t *testing.T) {
 	d := testgpu.Open(t)
-	f, err := OpenFixture(Testdata("ops", "clip_grad_norm.safetensors"))
+	f, err := openFixture(reference.Testdata("ops", "clip_grad_norm.safetensors"))
 	require.NoError(t, err)
 	var flat, clipped []float32
 	for i := range 3 {
-		flat = append(flat, array(t, f, fmt.Sprintf("g%d", i)).Float32()...)
-		clipped = append(clipped, array(t, f, fmt.Sprintf("clipped%d", i)).Float32()...)
+		flat = append(flat, arrayOf(t, f, fmt.Sprintf("g%d", i)).Float32()...)
+		clipped = append(clipped, arrayOf(t, f, fmt.Sprintf("clipped%d", i)).Float32()...)
 	}
 	g := tensor.From(d, flat, len(flat))
 	norm := tensor.GradNorm(g)
-	requireMatches(t, norm, array(t, f, "norm"), 1e-6)
+	requireMatches(t, norm, arrayOf(t, f, "norm"), 1e-6)
 	for _, limit := range []float64{0.01, 1e9} { // clipped, and left alone
 		coefficient := tensor.ClipCoefficient(norm, float32(limit), tensor.New(d, 2), 1, false)
 		_, want := ref.ClipGradNorm([]*ref.Array{ref.From(flat, len(flat))}, limit)
 		if limit == 0.01 {
-			diff, err := Compare(clipped, want[0].Data, want[0].Shape, want[0].Shape)
+			diff, err := compare(clipped, want[0].Data, want[0].Shape, want[0].Shape)
 			require.NoError(t, err)
-			require.NoError(t, diff.Within(1e-6))
+			require.NoError(t, diff.within(1e-6))
 		}
-		p, m, v := ref.From(Uniform("p", len(flat)), len(flat)), ref.New(len(flat)), ref.New(len(flat))
+		p, m, v := ref.From(reference.Uniform("p", len(flat)), len(flat)), ref.New(len(flat)), ref.New(len(flat))
 		dp, dm, dv := tensor.From(d, p.Float32(), len(flat)), tensor.From(d, m.Float32(), len(flat)), tensor.From(d, v.Float32(), len(flat))
 		ref.Adam{LR: 1e-3, Beta1: 0.9, Beta2: 0.99, Eps: 1e-8, WeightDecay: 1e-2}.Step(1, p, want[0], m, v)
 		tensor.AdamStep(dp, g, dm, dv, tensor.AdamOptions{
@@ -208,10 +209,10 @@ func TestClipOfATinyNorm(t *testing.T) {
 // Padding must not count as a zero among the largest values.
 func TestSoftmaxOfVeryNegativeRows(t *testing.T) {
 	d := testgpu.Open(t)
-	values := Uniform("softmax", 3*5)
+	values := reference.Uniform("softmax", 3*5)
 	for i := range values {
 		values[i] -= 500
 	}
 	want := ref.Softmax(ref.From(values, 3, 5))
-	requireMatches(t, tensor.Softmax(tensor.From(d, values, 3, 5)), want, OpTolerance)
+	requireMatches(t, tensor.Softmax(tensor.From(d, values, 3, 5)), want, opTolerance)
 }

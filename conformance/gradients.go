@@ -3,23 +3,24 @@ package conformance
 import (
 	"context"
 	"fmt"
+	"hidiff/internal/reference"
 	"maps"
 	"math"
 	"slices"
 
-	"hidiff/conformance/ref"
+	"hidiff/internal/ref"
 	"hidiff/tensor"
 )
 
 // gradientOf is what the upstream gradient of a check is: random, since the gradient of a
 // plain sum through a softmax or LayerNorm is zero, and would prove nothing.
-func gradientOf(op string, shape []int) Tensor {
-	return Tensor{shape, Uniform(fmt.Sprintln(op, "gradient", shape), elementsOf(shape))}
+func gradientOf(op string, shape []int) array {
+	return array{shape, reference.Uniform(fmt.Sprintln(op, "gradient", shape), elementsOf(shape))}
 }
 
 // checkGradients compares the result of an operator and all gradients with package ref,
 // and returns the worst.
-func (o Operator) checkGradients(ctx context.Context, d *tensor.Device, in map[string]Tensor, attrs ref.Attrs) (worst Diff, err error) {
+func (o operator) checkGradients(ctx context.Context, d *tensor.Device, in map[string]array, attrs ref.Attrs) (worst Diff, err error) {
 	reference := arrays(in)
 	want := o.reference(reference, attrs)
 	g := gradientOf(o.Name, want.Shape)
@@ -27,16 +28,16 @@ func (o Operator) checkGradients(ctx context.Context, d *tensor.Device, in map[s
 	if err != nil {
 		return Diff{}, err
 	}
-	if worst, err = Compare(out.Data, want.Data, out.Shape, want.Shape); err != nil {
+	if worst, err = compare(out.Data, want.Data, out.Shape, want.Shape); err != nil {
 		return worst, err
 	}
-	if err := worst.Within(OpTolerance); err != nil {
+	if err := worst.within(opTolerance); err != nil {
 		return worst, err
 	}
 	for _, name := range slices.Sorted(maps.Keys(in)) {
-		diff, err := o.checkGradient(reference, attrs, name, grads[name], arrays(map[string]Tensor{"g": g})["g"])
+		diff, err := o.checkGradient(reference, attrs, name, grads[name], arrays(map[string]array{"g": g})["g"])
 		if err == nil {
-			err = diff.Within(oddGradientTolerance)
+			err = diff.within(oddGradientTolerance)
 		}
 		if err != nil {
 			return diff, fmt.Errorf("gradient of %s: %w", name, err)
@@ -51,13 +52,13 @@ func (o Operator) checkGradients(ctx context.Context, d *tensor.Device, in map[s
 // checkGradient compares one gradient with package ref's, element by element where it has
 // the operator's backward. Else it compares the derivative along a random direction with
 // central differences, relative to the size of the gradient.
-func (o Operator) checkGradient(in ref.Tensors, attrs ref.Attrs, name string, got Tensor, g *ref.Array) (Diff, error) {
+func (o operator) checkGradient(in ref.Tensors, attrs ref.Attrs, name string, got array, g *ref.Array) (Diff, error) {
 	if o.want == nil {
 		op, _ := ref.Lookup(o.Name)
 		want := op.Backward(in, g, attrs)[name]
-		return Compare(got.Data, want.Data, got.Shape, want.Shape)
+		return compare(got.Data, want.Data, got.Shape, want.Shape)
 	}
-	direction := Uniform(fmt.Sprintln(o.Name, "direction", name), len(got.Data))
+	direction := reference.Uniform(fmt.Sprintln(o.Name, "direction", name), len(got.Data))
 	moved := maps.Clone(in)
 	value := func(step float64) (sum float64) {
 		x := ref.From(got.Data, got.Shape...)
@@ -79,7 +80,7 @@ func (o Operator) checkGradient(in ref.Tensors, attrs ref.Attrs, name string, go
 		size += float64(got.Data[i]) * float64(got.Data[i])
 	}
 	size = math.Sqrt(size / 3) // what along is on average: a direction's values have variance 1/3
-	diff, err := Compare([]float64{along}, []float64{want}, []int{1}, []int{1})
+	diff, err := compare([]float64{along}, []float64{want}, []int{1}, []int{1})
 	if err == nil {
 		diff.Scale = max(diff.Scale, size)
 		diff.MaxRel = diff.MaxAbs / diff.Scale

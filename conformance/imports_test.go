@@ -29,6 +29,7 @@ var rooms = map[string][]string{
 	"tensor":              {"shaders", "wgpu"},
 	"autograd":            {"tensor"},
 	"internal/atomicfile": nil,
+	"internal/hostmemory": nil,
 	"internal/lock":       nil,
 	"internal/progress":   nil,
 	"internal/streams":    nil,
@@ -40,22 +41,26 @@ var rooms = map[string][]string{
 	"hidiff/metrics":      nil,
 	"hidiff/photo":        {"internal/atomicfile"},
 	"internal/folder":     {"hidiff/photo"},
-	"hidiff/eval":         {"hidiff/metrics", "hidiff/photo", "internal/atomicfile", "internal/textfile"},
+	"internal/eval":       {"hidiff/metrics", "hidiff/photo", "internal/atomicfile", "internal/textfile"},
 	"hidiff/models":       {"hidiff", "internal/atomicfile", "internal/lock", "internal/suggest"},
-	"hidiff/prepare":      {"hidiff/photo", "internal/atomicfile", "internal/folder", "internal/lock", "internal/textfile"},
+	"internal/prepare":    {"hidiff/photo", "internal/atomicfile", "internal/folder", "internal/lock", "internal/textfile"},
 	"hidiff/synth":        {"hidiff/photo", "internal/atomicfile", "internal/lock", "internal/textfile"},
 	"hidiff/video":        {"hidiff/photo", "internal/atomicfile"},
-	"hidiff":              {"autograd", "hidiff/checkpoint", "hidiff/metrics", "hidiff/photo", "internal/streams", "tensor", "wgpu"},
+	"hidiff":              {"autograd", "hidiff/checkpoint", "hidiff/metrics", "hidiff/photo", "internal/block", "internal/diffusion", "internal/hostmemory", "internal/streams", "tensor", "wgpu"},
 	"trainer": {
 		"autograd", "hidiff/checkpoint", "hidiff/metrics", "hidiff/photo", "internal/atomicfile", "internal/folder", "internal/lock", "internal/progress", "internal/streams", "internal/suggest", "internal/textfile", "tensor", "wgpu",
 	},
-	"conformance/ref": nil,
+	"internal/bench":     {"autograd", "hidiff", "hidiff/photo", "internal/reference", "tensor", "trainer", "wgpu"},
+	"internal/block":     {"autograd", "hidiff/checkpoint", "tensor"},
+	"internal/diffusion": nil,
+	"internal/reference": nil,
+	"internal/ref":       nil,
 	"conformance": {
-		"autograd", "conformance/ref", "hidiff", "hidiff/checkpoint", "hidiff/metrics", "hidiff/photo", "internal/streams", "shaders", "tensor", "trainer", "wgpu",
+		"autograd", "hidiff", "hidiff/checkpoint", "hidiff/metrics", "hidiff/photo", "internal/block", "internal/diffusion", "internal/reference", "internal/ref", "internal/streams", "shaders", "tensor", "trainer", "wgpu",
 	},
 	"cli": {
-		"conformance", "hidiff", "hidiff/checkpoint", "hidiff/eval", "hidiff/metrics", "hidiff/models", "hidiff/photo", "hidiff/prepare", "hidiff/synth", "hidiff/video",
-		"internal/atomicfile", "internal/folder", "internal/lock", "internal/progress", "internal/suggest", "tensor", "trainer", "wgpu",
+		"conformance", "hidiff", "hidiff/checkpoint", "internal/eval", "hidiff/metrics", "hidiff/models", "hidiff/photo", "internal/prepare", "hidiff/synth", "hidiff/video",
+		"internal/atomicfile", "internal/bench", "internal/folder", "internal/lock", "internal/progress", "internal/suggest", "tensor", "trainer", "wgpu",
 	},
 	"cli/hidiff": {"cli"},
 	"scripts":    nil, // tests alone
@@ -79,7 +84,7 @@ func forbidden(imports map[string][]string) (out []string) {
 				complain(from, to, "no arrow leads there")
 			case (to == binding || strings.HasPrefix(to, binding+"/")) && room != "wgpu":
 				complain(from, to, "only wgpu may")
-			case strings.Contains(first, ".") && room == "conformance/ref":
+			case strings.Contains(first, ".") && room == "internal/ref":
 				complain(from, to, "the reference stands on the standard library alone")
 			}
 		}
@@ -128,7 +133,7 @@ func TestForbiddenImportsAreFound(t *testing.T) {
 		{"cli", "hidiff/trainer", false},
 		{"cli", "hidiff/shaders", true},
 		{"cli", "hidiff/autograd", true},
-		{"cli", "hidiff/conformance/ref", true},
+		{"cli", "hidiff/internal/ref", true},
 		{"hidiff", "hidiff/hidiff/photo", false},
 		{"hidiff", "hidiff/trainer", true},
 		{"hidiff", "hidiff/shaders", true},
@@ -149,10 +154,10 @@ func TestForbiddenImportsAreFound(t *testing.T) {
 		{"shaders", "hidiff/wgpu", true},
 		{"conformance", "hidiff/hidiff", false},
 		{"conformance", "hidiff/cli", true},
-		{"conformance/ref", "math", false},
-		{"conformance/ref", "encoding/json", false},
-		{"conformance/ref", "hidiff/tensor", true},
-		{"conformance/ref", "gonum.org/v1/gonum/mat", true},
+		{"internal/ref", "math", false},
+		{"internal/ref", "encoding/json", false},
+		{"internal/ref", "hidiff/tensor", true},
+		{"internal/ref", "gonum.org/v1/gonum/mat", true},
 		{"newcomer", "math", true},
 	} {
 		found := forbidden(map[string][]string{module + "/" + c.from: {"fmt", c.to}})

@@ -7,13 +7,13 @@ import (
 	"strings"
 
 	"hidiff/autograd"
-	"hidiff/conformance/ref"
+	"hidiff/internal/ref"
 	"hidiff/tensor"
 )
 
-// Operator runs one operator on a device, forward and backward, with inputs and
+// operator runs one operator on a device, forward and backward, with inputs and
 // results in PyTorch's layout.
-type Operator struct {
+type operator struct {
 	Name string // as in the fixtures' metadata and package ref
 	run  func(b *bench) output
 
@@ -28,18 +28,18 @@ type output struct {
 	image bool
 }
 
-// LookupOperator returns the row of that name from [Operators].
-func LookupOperator(name string) (Operator, bool) {
-	i, ok := slices.BinarySearchFunc(Operators, name, func(o Operator, name string) int { return strings.Compare(o.Name, name) })
+// lookupOperator returns the row of that name from operators.
+func lookupOperator(name string) (operator, bool) {
+	i, ok := slices.BinarySearchFunc(operators, name, func(o operator, name string) int { return strings.Compare(o.Name, name) })
 	if !ok {
-		return Operator{}, false
+		return operator{}, false
 	}
-	return Operators[i], true
+	return operators[i], true
 }
 
 // Run uploads the inputs, runs the operator and reads the result back. Misuse
 // and failures of the device are errors.
-func (o Operator) Run(ctx context.Context, d *tensor.Device, in map[string]Tensor, attrs map[string]float64) (out Tensor, err error) {
+func (o operator) Run(ctx context.Context, d *tensor.Device, in map[string]array, attrs map[string]float64) (out array, err error) {
 	defer tensor.Catch(&err)
 	b := &bench{ctx: ctx, d: d, in: in, attrs: attrs}
 	defer b.release()
@@ -52,13 +52,13 @@ func (o Operator) Run(ctx context.Context, d *tensor.Device, in map[string]Tenso
 
 // Gradients runs the operator and its backward, for the gradient of its result,
 // and returns the result and the gradients of all inputs.
-func (o Operator) Gradients(ctx context.Context, d *tensor.Device, in map[string]Tensor, attrs map[string]float64, gradOut Tensor) (out Tensor, grads map[string]Tensor, err error) {
+func (o operator) Gradients(ctx context.Context, d *tensor.Device, in map[string]array, attrs map[string]float64, gradOut array) (out array, grads map[string]array, err error) {
 	defer tensor.Catch(&err)
 	b := &bench{ctx: ctx, d: d, in: in, attrs: attrs, tape: &autograd.Tape{}, leaves: map[string]output{}, params: map[string]*tensor.Parameter{}}
 	defer b.release()
 	y := o.run(b)
 	if b.err != nil {
-		return Tensor{}, nil, b.named(o.Name)
+		return array{}, nil, b.named(o.Name)
 	}
 	out = b.read(b.keep(y.Tensor), y.image)
 	if len(gradOut.Data) != len(out.Data) {
@@ -71,7 +71,7 @@ func (o Operator) Gradients(ctx context.Context, d *tensor.Device, in map[string
 		dy = tensor.FromNCHW(d, gradOut.Data, s[0], s[1], s[2], s[3])
 	}
 	b.tape.BackwardFrom(y.Variable, dy)
-	grads = map[string]Tensor{}
+	grads = map[string]array{}
 	for name, leaf := range b.leaves {
 		g := leaf.Grad()
 		if g == nil {
@@ -81,16 +81,16 @@ func (o Operator) Gradients(ctx context.Context, d *tensor.Device, in map[string
 	}
 	for name, p := range b.params {
 		g := b.read(p.Grad, false)
-		grads[name] = Tensor{in[name].Shape, g.Data}
+		grads[name] = array{in[name].Shape, g.Data}
 	}
 	b.splitModulation(grads)
 	return out, grads, b.named(o.Name)
 }
 
-// RunOp runs a fixture of [KindOp] on a device and compares: "out", and each
+// runOp runs a fixture of kindOp on a device and compares: "out", and each
 // "grad.x" that it holds.
-func RunOp(ctx context.Context, d *tensor.Device, f *Fixture) (map[string]Diff, error) {
-	o, ok := LookupOperator(f.Op)
+func runOp(ctx context.Context, d *tensor.Device, f *fixture) (map[string]Diff, error) {
+	o, ok := lookupOperator(f.Op)
 	if !ok {
 		return nil, fmt.Errorf("fixture %s: the device has no operator %q", f.Path, f.Op)
 	}
@@ -103,21 +103,21 @@ func RunOp(ctx context.Context, d *tensor.Device, f *Fixture) (map[string]Diff, 
 		return nil, fmt.Errorf("fixture %s: %w", f.Path, err)
 	}
 	diffs := map[string]Diff{}
-	if diffs["out"], err = Compare(out.Data, want[0].Data, out.Shape, want[0].Shape); err != nil {
+	if diffs["out"], err = compare(out.Data, want[0].Data, out.Shape, want[0].Shape); err != nil {
 		return nil, err
 	}
 	for name, w := range f.Under("grad.") {
 		g := grads[name]
-		if diffs["grad."+name], err = Compare(g.Data, w.Data, g.Shape, w.Shape); err != nil {
+		if diffs["grad."+name], err = compare(g.Data, w.Data, g.Shape, w.Shape); err != nil {
 			return nil, fmt.Errorf("fixture %s: grad.%s: %w", f.Path, name, err)
 		}
 	}
 	return diffs, nil
 }
 
-// Operators lists every operator of the device that the networks are made of, sorted
+// operators lists every operator of the device that the networks are made of, sorted
 // by name. Three are fused with what surrounds them, as fused.go describes.
-var Operators = []Operator{
+var operators = []operator{
 	{Name: "adaptive_avg_pool", run: func(b *bench) output { return b.nchw(autograd.AdaptiveAvgPool(b.image("x"), b.integer("out"))) }},
 	{Name: "add", run: func(b *bench) output { return b.plain(autograd.Add(b.rows("a"), b.rows("b"))) }},
 	{Name: "charbonnier_loss", run: func(b *bench) output {
@@ -184,7 +184,7 @@ var Operators = []Operator{
 type bench struct {
 	ctx      context.Context
 	d        *tensor.Device
-	in       map[string]Tensor
+	in       map[string]array
 	attrs    map[string]float64
 	releases []func()
 	err      error
@@ -217,7 +217,7 @@ func (b *bench) keep(t *tensor.Tensor) *tensor.Tensor {
 }
 
 // input returns an input that must be there.
-func (b *bench) input(name string, axes int) Tensor {
+func (b *bench) input(name string, axes int) array {
 	t, ok := b.in[name]
 	if !ok || len(t.Shape) < axes {
 		panic(&tensor.ShapeError{Op: "input", Arg: name, Want: fmt.Sprintf("at least %d axes", axes), Got: t.Shape})
@@ -308,7 +308,7 @@ func (b *bench) plain(v *autograd.Variable) output { return output{v, false} }
 func (b *bench) nchw(v *autograd.Variable) output  { return output{v, true} }
 
 // read reads a tensor as it is, or an image [N, H, W, C] as [N, C, H, W].
-func (b *bench) read(t *tensor.Tensor, image bool) Tensor {
+func (b *bench) read(t *tensor.Tensor, image bool) array {
 	shape, read := t.Shape(), t.Floats
 	if image {
 		shape, read = []int{shape[0], shape[3], shape[1], shape[2]}, t.NCHW
@@ -317,5 +317,5 @@ func (b *bench) read(t *tensor.Tensor, image bool) Tensor {
 	if b.err == nil {
 		b.err = err
 	}
-	return Tensor{shape, values}
+	return array{shape, values}
 }

@@ -5,8 +5,8 @@ import (
 	"path/filepath"
 	"testing"
 
-	"hidiff/conformance/ref"
 	"hidiff/hidiff"
+	"hidiff/internal/ref"
 
 	"github.com/stretchr/testify/require"
 )
@@ -22,7 +22,7 @@ type moduleOptions struct {
 	Time      int `json:"time"`
 }
 
-func refModule(t *testing.T, f *Fixture) *ref.Array {
+func refModule(t *testing.T, f *fixture) *ref.Array {
 	var o moduleOptions
 	require.NoError(t, json.Unmarshal(f.Options, &o))
 	p, in := ref.Params(arrays(f.Under("param."))), arrays(f.Under("in."))

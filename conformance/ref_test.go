@@ -3,11 +3,12 @@ package conformance
 import (
 	"encoding/json"
 	"fmt"
+	"hidiff/internal/reference"
 	"math"
 	"path/filepath"
 	"testing"
 
-	"hidiff/conformance/ref"
+	"hidiff/internal/ref"
 
 	"github.com/stretchr/testify/require"
 )
@@ -16,7 +17,7 @@ import (
 // is left is the rounding of the stored inputs and outputs.
 const refTolerance = 1e-6
 
-func array(t *testing.T, f *Fixture, name string) *ref.Array {
+func arrayOf(t *testing.T, f *fixture, name string) *ref.Array {
 	t.Helper()
 	x, err := f.Tensor(name)
 	require.NoError(t, err)
@@ -24,18 +25,18 @@ func array(t *testing.T, f *Fixture, name string) *ref.Array {
 }
 
 // requireClose compares one result of package ref with the fixture's tensor name.
-func requireClose(t *testing.T, f *Fixture, name string, got *ref.Array) {
+func requireClose(t *testing.T, f *fixture, name string, got *ref.Array) {
 	t.Helper()
 	want, err := f.Tensor(name)
 	require.NoError(t, err)
 	require.NotNil(t, got, name)
-	d, err := Compare(got.Data, want.Data, got.Shape, want.Shape)
+	d, err := compare(got.Data, want.Data, got.Shape, want.Shape)
 	require.NoError(t, err, name)
-	require.NoError(t, d.Within(refTolerance), name)
+	require.NoError(t, d.within(refTolerance), name)
 }
 
 // requireAllClose compares a set of results with all the fixture's tensors under prefix.
-func requireAllClose(t *testing.T, f *Fixture, prefix string, got ref.Tensors) {
+func requireAllClose(t *testing.T, f *fixture, prefix string, got ref.Tensors) {
 	t.Helper()
 	require.Len(t, f.Under(prefix), len(got))
 	for name, x := range got {
@@ -46,7 +47,7 @@ func requireAllClose(t *testing.T, f *Fixture, prefix string, got ref.Tensors) {
 func TestRefOps(t *testing.T) {
 	tested := map[string]bool{"him": true, "mdta": true} // the cores of modules: TestRefAttention, TestRefHIM
 	for _, f := range fixtures(t, "ops") {
-		if f.Kind != KindOp {
+		if f.Kind != kindOp {
 			continue
 		}
 		tested[f.Op] = true
@@ -55,7 +56,7 @@ func TestRefOps(t *testing.T) {
 			require.True(t, ok, "no reference of %s", f.Op)
 			in := arrays(f.Under("in."))
 			requireClose(t, f, "out", op.Forward(in, f.Attrs))
-			requireAllClose(t, f, "grad.", op.Backward(in, array(t, f, "grad_out"), f.Attrs))
+			requireAllClose(t, f, "grad.", op.Backward(in, arrayOf(t, f, "grad_out"), f.Attrs))
 		})
 	}
 	for _, op := range ref.Ops {
@@ -66,15 +67,15 @@ func TestRefOps(t *testing.T) {
 func TestRefAdam(t *testing.T) {
 	for name, decoupled := range map[string]bool{"optim_adam": false, "optim_adamw": true} {
 		t.Run(name, func(t *testing.T) {
-			f, err := OpenFixture(Testdata("ops", name+".safetensors"))
+			f, err := openFixture(reference.Testdata("ops", name+".safetensors"))
 			require.NoError(t, err)
 			s := f.adamOptions()
 			require.Equal(t, decoupled, s.Decoupled)
 			o := ref.Adam{LR: s.LR, Beta1: s.Beta1, Beta2: s.Beta2, Eps: s.Eps, WeightDecay: s.WeightDecay, Decoupled: decoupled}
-			p := array(t, f, "p0")
+			p := arrayOf(t, f, "p0")
 			m, v := ref.New(p.Shape...), ref.New(p.Shape...)
 			for step := 1; step <= 6; step++ {
-				o.Step(step, p, array(t, f, fmt.Sprintf("g%d", step-1)), m, v)
+				o.Step(step, p, arrayOf(t, f, fmt.Sprintf("g%d", step-1)), m, v)
 				requireClose(t, f, fmt.Sprintf("p%d", step), p)
 			}
 		})
@@ -82,9 +83,9 @@ func TestRefAdam(t *testing.T) {
 }
 
 func TestRefClipGradNorm(t *testing.T) {
-	f, err := OpenFixture(Testdata("ops", "clip_grad_norm.safetensors"))
+	f, err := openFixture(reference.Testdata("ops", "clip_grad_norm.safetensors"))
 	require.NoError(t, err)
-	grads := []*ref.Array{array(t, f, "g0"), array(t, f, "g1"), array(t, f, "g2")}
+	grads := []*ref.Array{arrayOf(t, f, "g0"), arrayOf(t, f, "g1"), arrayOf(t, f, "g2")}
 	norm, clipped := ref.ClipGradNorm(grads, 0.01)
 	requireClose(t, f, "norm", ref.From([]float64{norm}, 1))
 	for i, g := range clipped {
@@ -96,9 +97,9 @@ func TestRefClipGradNorm(t *testing.T) {
 func TestRefAttention(t *testing.T) {
 	for _, name := range []string{"attention", "attention_bias_1head"} {
 		t.Run(name, func(t *testing.T) {
-			f, err := OpenFixture(Testdata("modules", name+".safetensors"))
+			f, err := openFixture(reference.Testdata("modules", name+".safetensors"))
 			require.NoError(t, err)
-			x, p, heads := array(t, f, "in.x"), arrays(f.Under("param.")), numHeads(t, f)
+			x, p, heads := arrayOf(t, f, "in.x"), arrays(f.Under("param.")), numHeads(t, f)
 
 			wide := ref.Conv1x1(x, p["qkv.weight"], p["qkv.bias"])
 			qkv := ref.DWConv3x3(wide, p["qkv_dwconv.weight"], p["qkv_dwconv.bias"])
@@ -109,7 +110,7 @@ func TestRefAttention(t *testing.T) {
 			requireClose(t, f, "out", ref.Conv1x1(core, p["project_out.weight"], p["project_out.bias"]))
 
 			g := ref.Tensors{}
-			dcore, dw, db := ref.Conv1x1Backward(core, p["project_out.weight"], p["project_out.bias"], array(t, f, "grad_out"))
+			dcore, dw, db := ref.Conv1x1Backward(core, p["project_out.weight"], p["project_out.bias"], arrayOf(t, f, "grad_out"))
 			g["project_out.weight"], g["project_out.bias"] = dw, db
 			dq, dk, dv, dtemperature := ref.MDTABackward(q, k, v, p["temperature"], dcore, heads)
 			g["temperature"] = dtemperature
@@ -130,9 +131,9 @@ func TestRefHIM(t *testing.T) {
 	for _, name := range []string{"him_1head_16", "him_4head_4"} {
 		t.Run(name, func(t *testing.T) {
 			const eps = 1e-5
-			f, err := OpenFixture(Testdata("modules", name+".safetensors"))
+			f, err := openFixture(reference.Testdata("modules", name+".safetensors"))
 			require.NoError(t, err)
-			x, prior, p, heads := array(t, f, "in.x"), array(t, f, "in.prior"), arrays(f.Under("param.")), numHeads(t, f)
+			x, prior, p, heads := arrayOf(t, f, "in.x"), arrayOf(t, f, "in.prior"), arrays(f.Under("param.")), numHeads(t, f)
 			h, w := x.Shape[2], x.Shape[3]
 			tokens := toTokens(x)
 
@@ -144,7 +145,7 @@ func TestRefHIM(t *testing.T) {
 			requireClose(t, f, "out", ref.Add(x, toImage(ref.Linear(core, p["proj.weight"], p["proj.bias"]), h, w)))
 
 			g := ref.Tensors{}
-			gradOut := array(t, f, "grad_out")
+			gradOut := arrayOf(t, f, "grad_out")
 			dcore, dw, db := ref.LinearBackward(core, p["proj.weight"], p["proj.bias"], toTokens(gradOut))
 			g["proj.weight"], g["proj.bias"] = dw, db
 			dq, dk, dv := ref.HIMBackward(q, k, v, dcore, heads)
@@ -211,20 +212,20 @@ func joinLast(first, second *ref.Array) *ref.Array {
 
 // A reference that is a little wrong must not pass for right.
 func TestRefOpsFindFaults(t *testing.T) {
-	f, err := OpenFixture(Testdata("ops", "layernorm_channel.safetensors"))
+	f, err := openFixture(reference.Testdata("ops", "layernorm_channel.safetensors"))
 	require.NoError(t, err)
 	op, _ := ref.Lookup(f.Op)
 	want, err := f.Tensor("out")
 	require.NoError(t, err)
 	for _, eps := range []float64{0, 2e-5, math.NaN()} { // the right one is 1e-5
 		out := op.Forward(arrays(f.Under("in.")), map[string]float64{"eps": eps})
-		d, err := Compare(out.Data, want.Data, out.Shape, want.Shape)
-		require.False(t, err == nil && d.Within(refTolerance) == nil, "eps %g passes", eps)
+		d, err := compare(out.Data, want.Data, out.Shape, want.Shape)
+		require.False(t, err == nil && d.within(refTolerance) == nil, "eps %g passes", eps)
 	}
 }
 
 // numHeads reads the one option that the reference needs of a module.
-func numHeads(t *testing.T, f *Fixture) int {
+func numHeads(t *testing.T, f *fixture) int {
 	t.Helper()
 	var options struct {
 		NumHeads int `json:"num_heads"`

@@ -1,8 +1,8 @@
 package conformance
 
 import (
-	"hidiff/conformance/ref"
 	"hidiff/hidiff"
+	"hidiff/internal/ref"
 )
 
 // float64Networks compute with package ref what hidiff.Networks compute on a device.

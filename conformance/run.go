@@ -9,20 +9,20 @@ import (
 	"strings"
 	"time"
 
-	"hidiff/conformance/ref"
+	"hidiff/internal/ref"
 	"hidiff/tensor"
 )
 
 // How far a float32 result may be from its float64 reference, relative to the
 // reference's largest value.
 const (
-	OpTolerance       = 1e-5
-	ModuleTolerance   = 1e-5
-	NetworkTolerance  = 1e-4
-	GradientTolerance = 2e-5
+	opTolerance       = 1e-5
+	moduleTolerance   = 1e-5
+	networkTolerance  = 1e-4
+	gradientTolerance = 2e-5
 	scheduleTolerance = 1e-6
 
-	NetworkGradientTolerance = 1e-3 // PyTorch's own float32 reaches 2e-4
+	networkGradientTolerance = 1e-3 // PyTorch's own float32 reaches 2e-4
 
 	// At odd sizes, gradients of a single value may be what is left of larger ones.
 	oddGradientTolerance = 1e-4
@@ -113,7 +113,7 @@ func newRunner(ctx context.Context, d *tensor.Device, results *tally, kind, name
 
 func (r *runner) result(what string, diff Diff, tolerance float64, err error) {
 	if err == nil && tolerance > 0 {
-		err = diff.Within(tolerance)
+		err = diff.within(tolerance)
 	}
 	r.results.add(Result{
 		Name: strings.TrimSpace(r.name + " " + what), Kind: r.kind, Err: err, Diff: diff, Tolerance: tolerance,
@@ -146,13 +146,13 @@ func (r *runner) compare(what string, got *tensor.Tensor, want *ref.Array, toler
 	values, err := download(r.ctx, got)
 	var diff Diff
 	if err == nil {
-		diff, err = Compare(values.Data, want.Data, values.Shape, want.Shape)
+		diff, err = compare(values.Data, want.Data, values.Shape, want.Shape)
 	}
 	r.result(what, diff, tolerance, err)
 }
 
 // upload puts values on the device: four axes are an image.
-func upload(d *tensor.Device, t Tensor) *tensor.Tensor {
+func upload(d *tensor.Device, t array) *tensor.Tensor {
 	if s := t.Shape; len(s) == 4 {
 		return tensor.FromNCHW(d, t.Data, s[0], s[1], s[2], s[3])
 	}
@@ -160,12 +160,12 @@ func upload(d *tensor.Device, t Tensor) *tensor.Tensor {
 }
 
 // download is the inverse of upload.
-func download(ctx context.Context, t *tensor.Tensor) (Tensor, error) {
+func download(ctx context.Context, t *tensor.Tensor) (array, error) {
 	s := t.Shape()
 	if len(s) == 4 {
 		values, err := t.NCHW(ctx)
-		return Tensor{[]int{s[0], s[3], s[1], s[2]}, values}, err
+		return array{[]int{s[0], s[3], s[1], s[2]}, values}, err
 	}
 	values, err := t.Floats(ctx)
-	return Tensor{s, values}, err
+	return array{s, values}, err
 }

@@ -1,9 +1,11 @@
 package conformance
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hidiff/internal/reference"
 	"maps"
 	"math"
 	"os"
@@ -38,7 +40,7 @@ func (r *runner) file(path string) error {
 		r.kind = "parameters"
 		return r.parameters(path)
 	}
-	return fmt.Errorf("%w: %s", ErrUnknownKind, path)
+	return fmt.Errorf("%w: %s", errUnknownKind, path)
 }
 
 // checkpoint loads a weights file. One whose name begins with bad_ must be
@@ -56,7 +58,7 @@ func (r *runner) checkpoint(path string) error {
 }
 
 func loadable(path string) error {
-	file, err := checkpoint.Open(path)
+	file, err := checkpoint.Open(context.Background(), path)
 	if err != nil {
 		return err
 	}
@@ -133,7 +135,7 @@ func sameParameters(rows []parameterRow) error {
 		if p.Name != rows[i].key {
 			return fmt.Errorf("parameter %d is %s, want %s", i, p.Name, rows[i].key)
 		}
-		scale, offset := fillRange(p.Name, p.Shape)
+		scale, offset := reference.FillRange(p.Name, p.Shape)
 		if math.Abs(scale-rows[i].scale) > 1e-12 || offset != rows[i].offset {
 			return fmt.Errorf("%s is filled with scale %g and offset %g, want %g and %g", p.Name, scale, offset, rows[i].scale, rows[i].offset)
 		}

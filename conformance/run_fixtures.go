@@ -1,8 +1,12 @@
 package conformance
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"hidiff/internal/block"
+	"hidiff/internal/diffusion"
+	"hidiff/internal/reference"
 	"iter"
 	"maps"
 	"math"
@@ -11,44 +15,44 @@ import (
 	"strings"
 
 	"hidiff/autograd"
-	"hidiff/conformance/ref"
 	"hidiff/hidiff"
 	"hidiff/hidiff/checkpoint"
 	"hidiff/hidiff/photo"
+	"hidiff/internal/ref"
 	"hidiff/tensor"
 )
 
 func (r *runner) fixture(path string) error {
-	f, err := OpenFixture(path)
+	f, err := openFixture(path)
 	if err != nil {
 		return err
 	}
 	r.kind = string(f.Kind)
 	switch f.Kind {
-	case KindOp:
-		diffs, err := RunOp(r.ctx, r.d, f)
+	case kindOp:
+		diffs, err := runOp(r.ctx, r.d, f)
 		for _, what := range slices.Sorted(maps.Keys(diffs)) {
-			r.result(what, diffs[what], toleranceOf(what, OpTolerance), nil)
+			r.result(what, diffs[what], toleranceOf(what, opTolerance), nil)
 		}
 		return err
-	case KindOptim:
+	case kindOptim:
 		return r.optim(f)
-	case KindClipGradNorm:
+	case kindClipGradNorm:
 		return r.clip(f)
-	case KindModule:
+	case kindModule:
 		return r.module(f)
-	case KindNetwork:
+	case kindNetwork:
 		return r.network(f)
-	case KindEndToEnd:
+	case kindEndToEnd:
 		return r.endToEnd(f)
-	case KindTraining:
+	case kindTraining:
 		return r.training(f)
 	}
-	return fmt.Errorf("%w: %s", ErrUnknownKind, f.Kind)
+	return fmt.Errorf("%w: %s", errUnknownKind, f.Kind)
 }
 
 // compareWith checks a tensor on the device against the fixture's.
-func (r *runner) compareWith(f *Fixture, key string, got *tensor.Tensor, tolerance float64) {
+func (r *runner) compareWith(f *fixture, key string, got *tensor.Tensor, tolerance float64) {
 	want, err := f.Tensor(key)
 	if err != nil {
 		r.result(key, Diff{}, tolerance, err)
@@ -62,12 +66,12 @@ func toleranceOf(what string, forward float64) float64 {
 	if what == "out" {
 		return forward
 	}
-	return GradientTolerance
+	return gradientTolerance
 }
 
 // needed returns tensors of a fixture that must be there.
-func (f *Fixture) needed(names ...string) ([]Tensor, error) {
-	var out []Tensor
+func (f *fixture) needed(names ...string) ([]array, error) {
+	var out []array
 	for _, name := range names {
 		t, err := f.Tensor(name)
 		if err != nil {
@@ -78,9 +82,9 @@ func (f *Fixture) needed(names ...string) ([]Tensor, error) {
 	return out, nil
 }
 
-// adamOptions are the settings of the fixtures of KindOptim, whose metadata says
+// adamOptions are the settings of the fixtures of kindOptim, whose metadata says
 // nothing: PyTorch's, but for lr and weight decay.
-func (f *Fixture) adamOptions() tensor.AdamOptions {
+func (f *fixture) adamOptions() tensor.AdamOptions {
 	return tensor.AdamOptions{
 		LR: 2e-3, Beta1: 0.9, Beta2: 0.999, Eps: 1e-8, WeightDecay: 1e-2,
 		Decoupled: strings.Contains(filepath.Base(f.Path), "adamw"),
@@ -88,7 +92,7 @@ func (f *Fixture) adamOptions() tensor.AdamOptions {
 }
 
 // optim makes the fixture's steps one after the other.
-func (r *runner) optim(f *Fixture) error {
+func (r *runner) optim(f *fixture) error {
 	start, err := f.Tensor("p0")
 	if err != nil {
 		return err
@@ -112,14 +116,14 @@ func (r *runner) optim(f *Fixture) error {
 	}
 }
 
-// clipLimit is the norm that the fixtures of KindClipGradNorm are clipped to, which
+// clipLimit is the norm that the fixtures of kindClipGradNorm are clipped to, which
 // their metadata does not say: the released options' 0.01.
 const clipLimit = 0.01
 
 // optimTolerance is less than an operator's: these are a few multiplications.
 const optimTolerance = 1e-6
 
-func (r *runner) clip(f *Fixture) error {
+func (r *runner) clip(f *fixture) error {
 	var flat, want []float32
 	for i := 0; ; i++ {
 		g, ok := f.Tensors[fmt.Sprintf("g%d", i)]
@@ -148,12 +152,12 @@ func (r *runner) clip(f *Fixture) error {
 	for i := range flat {
 		flat[i] *= scale[0]
 	}
-	diff, err := Compare(flat, want, []int{len(flat)}, []int{len(want)})
+	diff, err := compare(flat, want, []int{len(flat)}, []int{len(want)})
 	r.result("clipped", diff, optimTolerance, err)
 	return nil
 }
 
-func stateDict(tensors map[string]Tensor) *checkpoint.StateDict {
+func stateDict(tensors map[string]array) *checkpoint.StateDict {
 	s := checkpoint.NewStateDict()
 	for key, t := range tensors {
 		s.Set(key, checkpoint.NewArray(t.Shape, t.Data))
@@ -161,8 +165,8 @@ func stateDict(tensors map[string]Tensor) *checkpoint.StateDict {
 	return s
 }
 
-func (r *runner) module(f *Fixture) error {
-	m, err := hidiff.NewModule(r.d, f.Module, f.Options, stateDict(f.Under("param.")))
+func (r *runner) module(f *fixture) error {
+	m, err := block.New(r.d, f.Module, f.Options, stateDict(f.Under("param.")))
 	if err != nil {
 		return err
 	}
@@ -173,12 +177,9 @@ func (r *runner) module(f *Fixture) error {
 		in[name] = tape.Leaf(upload(r.d, t))
 		defer in[name].Release()
 	}
-	out, err := m.Forward(in)
-	if err != nil {
-		return err
-	}
+	out := m.Forward(in)
 	defer out.Release()
-	r.compareWith(f, "out", out.Tensor, ModuleTolerance)
+	r.compareWith(f, "out", out.Tensor, moduleTolerance)
 	dy, err := f.Tensor("grad_out")
 	if err != nil {
 		return err
@@ -190,16 +191,16 @@ func (r *runner) module(f *Fixture) error {
 			r.result("grad."+name, Diff{}, 0, errors.New("there is no gradient"))
 			continue
 		}
-		r.compareWith(f, "grad."+name, g, GradientTolerance)
+		r.compareWith(f, "grad."+name, g, gradientTolerance)
 		g.Release()
 	}
 	return r.gradients(m.Parameters, func(name string, got []float32) {
 		want, err := f.Tensor("param_grad." + name)
 		var diff Diff
 		if err == nil {
-			diff, err = Compare(got, want.Data, []int{len(got)}, []int{elementsOf(want.Shape)})
+			diff, err = compare(got, want.Data, []int{len(got)}, []int{elementsOf(want.Shape)})
 		}
-		r.result("param_grad."+name, diff, GradientTolerance, err)
+		r.result("param_grad."+name, diff, gradientTolerance, err)
 	})
 }
 
@@ -216,8 +217,8 @@ func (r *runner) gradients(p *tensor.Parameters, f func(name string, got []float
 }
 
 // fill gives the parameters of the fixture's networks.
-func (f *Fixture) fill(net, key string, shape []int) []float32 {
-	values := FillParam(f.FillPrefix, net, key, shape)
+func (f *fixture) fill(net, key string, shape []int) []float32 {
+	values := reference.Fill(f.FillPrefix, net, key, shape)
 	if net == string(hidiff.NetG) && key == "output.weight" && f.OutputWeightScale != 0 {
 		for i := range values {
 			values[i] = float32(float64(values[i]) * f.OutputWeightScale)
@@ -231,10 +232,10 @@ func build(d *tensor.Device, c hidiff.Config, fill filling) (*hidiff.Networks, e
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
-	return hidiff.NewNetworks(d, c, hidiff.FillWeights(c, fill).Nets)
+	return hidiff.NewNetworks(context.Background(), d, c, hidiff.FillWeights(c, fill).Nets)
 }
 
-func (r *runner) network(f *Fixture) error {
+func (r *runner) network(f *fixture) error {
 	n, err := build(r.d, f.Config, f.fill)
 	if err != nil {
 		return err
@@ -248,14 +249,14 @@ func (r *runner) network(f *Fixture) error {
 		return err
 	}
 	for what, t := range stages(r.d, n, in[0], in[1], in[2]) {
-		r.compareWith(f, what, t, NetworkTolerance)
+		r.compareWith(f, what, t, networkTolerance)
 	}
 	return r.networkGradients(f, in[0], in[1])
 }
 
 // networkGradients checks stage one's loss and its gradients: all of them under s1.grad.,
 // or of each, under s1.gradsum., its norm and the values at the file's picks.
-func (r *runner) networkGradients(f *Fixture, lq, gt Tensor) error {
+func (r *runner) networkGradients(f *fixture, lq, gt array) error {
 	t, err := hidiff.NewTraining(r.d, f.Config, hidiff.FillWeights(f.Config, f.fill).Nets, hidiff.TrainingOptions{
 		Stage: 1, Pixel: tensor.Loss{Type: tensor.L1Loss, Weight: 1},
 	})
@@ -269,7 +270,7 @@ func (r *runner) networkGradients(f *Fixture, lq, gt Tensor) error {
 	tape := &autograd.Tape{Checkpointing: len(f.Picks) > 0} // of the large ones
 	loss := t.LossFrom(tape, blurry, sharp, nil)[0]
 	defer loss.Release()
-	r.compareWith(f, "s1.loss", loss.Tensor, NetworkTolerance)
+	r.compareWith(f, "s1.loss", loss.Tensor, networkTolerance)
 	tape.Backward(1, loss)
 	whole, sums := f.Under("s1.grad."), f.Under("s1.gradsum.")
 	if len(whole)+len(sums) != len(t.Parameters().All()) {
@@ -280,8 +281,8 @@ func (r *runner) networkGradients(f *Fixture, lq, gt Tensor) error {
 		if !ok {
 			want, got = sums[name], summary(got, f.Picks[name])
 		}
-		diff, err := Compare(got, want.Data, []int{len(got)}, []int{len(want.Data)})
-		r.result("s1.grad."+name, diff, NetworkGradientTolerance, err)
+		diff, err := compare(got, want.Data, []int{len(got)}, []int{len(want.Data)})
+		r.result("s1.grad."+name, diff, networkGradientTolerance, err)
 	})
 }
 
@@ -299,7 +300,7 @@ func summary(g []float32, picks []int) []float32 {
 }
 
 // stages runs both stages, and yields what they compute by the fixtures' names.
-func stages(d *tensor.Device, n *hidiff.Networks, lq, gt, noise Tensor) iter.Seq2[string, *tensor.Tensor] {
+func stages(d *tensor.Device, n *hidiff.Networks, lq, gt, noise array) iter.Seq2[string, *tensor.Tensor] {
 	return func(yield func(string, *tensor.Tensor) bool) {
 		var all []*tensor.Tensor
 		keep := func(t *tensor.Tensor) *tensor.Tensor { all = append(all, t); return t }
@@ -310,18 +311,18 @@ func stages(d *tensor.Device, n *hidiff.Networks, lq, gt, noise Tensor) iter.Seq
 		}()
 		blurred, sharp, x := keep(upload(d, lq)), keep(upload(d, gt)), keep(upload(d, noise))
 		oracle := keep(n.Oracle(blurred, sharp))
-		if !yield("s1.prior", oracle) || !yield("s1.out", keep(n.Restore(blurred, oracle))) {
+		if !yield("s1.prior", oracle) || !yield("s1.out", keep(n.Transform(blurred, oracle))) {
 			return
 		}
 		condition := keep(n.Condition(blurred))
 		prior := keep(n.Sample(x, condition))
-		_ = yield("s2.condition", condition) && yield("s2.prior", prior) && yield("s2.out", keep(n.Restore(blurred, prior)))
+		_ = yield("s2.condition", condition) && yield("s2.prior", prior) && yield("s2.out", keep(n.Transform(blurred, prior)))
 	}
 }
 
 // schedule compares every buffer that the file holds.
-func (r *runner) schedule(f *Fixture) error {
-	s, err := hidiff.NewSchedule(f.Config.Diffusion)
+func (r *runner) schedule(f *fixture) error {
+	s, err := diffusion.NewSchedule(diffusion.Options(f.Config.Diffusion))
 	if err != nil {
 		return err
 	}
@@ -336,13 +337,13 @@ func (r *runner) schedule(f *Fixture) error {
 	wanted := f.Under("schedule.")
 	for _, name := range slices.Sorted(maps.Keys(wanted)) {
 		got, want := buffers[name], wanted[name]
-		diff, err := Compare(got, want.Data, []int{len(got)}, want.Shape)
+		diff, err := compare(got, want.Data, []int{len(got)}, want.Shape)
 		r.result("schedule."+name, diff, scheduleTolerance, err)
 	}
 	return nil
 }
 
-func (r *runner) endToEnd(f *Fixture) error {
+func (r *runner) endToEnd(f *fixture) error {
 	n, err := build(r.d, f.Config, f.fill)
 	if err != nil {
 		return err
@@ -369,8 +370,8 @@ func (r *runner) endToEnd(f *Fixture) error {
 	defer condition.Release()
 	prior := n.Sample(x, condition)
 	defer prior.Release()
-	r.compareWith(f, "prior", prior, NetworkTolerance)
-	out := n.Restore(lq, prior)
+	r.compareWith(f, "prior", prior, networkTolerance)
+	out := n.Transform(lq, prior)
 	defer out.Release()
 	if err := r.cropped(f, out, in.Width, in.Height); err != nil {
 		return err
@@ -384,7 +385,7 @@ func (r *runner) endToEnd(f *Fixture) error {
 }
 
 // cropped compares the output without its padding.
-func (r *runner) cropped(f *Fixture, out *tensor.Tensor, width, height int) error {
+func (r *runner) cropped(f *fixture, out *tensor.Tensor, width, height int) error {
 	want, err := f.Tensor("out")
 	if err != nil {
 		return err
@@ -400,8 +401,8 @@ func (r *runner) cropped(f *Fixture, out *tensor.Tensor, width, height int) erro
 			values = append(values, padded.Data[(c*h+y)*w:][:width]...)
 		}
 	}
-	diff, err := Compare(values, want.Data, []int{1, padded.Shape[1], height, width}, want.Shape)
-	r.result("out", diff, NetworkTolerance, err)
+	diff, err := compare(values, want.Data, []int{1, padded.Shape[1], height, width}, want.Shape)
+	r.result("out", diff, networkTolerance, err)
 	return nil
 }
 

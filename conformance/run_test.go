@@ -3,6 +3,7 @@ package conformance
 import (
 	"context"
 	"encoding/binary"
+	"hidiff/internal/reference"
 	"os"
 	"path/filepath"
 	"strings"
@@ -36,7 +37,7 @@ func requirePass(t *testing.T, results []Result) (count map[string]int) {
 
 func TestFixtures(t *testing.T) {
 	testenv.Long(t)
-	results, err := runAll(t, t.Context(), Testdata())
+	results, err := runAll(t, t.Context(), reference.Testdata())
 	require.NoError(t, err)
 	for kind, least := range map[string]int{
 		"op": 41, "module": 20, "network": 6 * 5, "end_to_end": 2 * 3, "optim": 2 * 6, "clip_grad_norm": 2,
@@ -49,7 +50,7 @@ func TestFixtures(t *testing.T) {
 // Where a folder of more fixtures lies beside the repository, they must pass too.
 func TestSharedFixtures(t *testing.T) {
 	testenv.Long(t)
-	shared := filepath.Join(Testdata(), "..", "..", "..", "shared", "fixtures")
+	shared := filepath.Join(reference.Testdata(), "..", "..", "..", "shared", "fixtures")
 	if _, err := os.Stat(shared); err != nil {
 		t.Skip("no folder ../shared/fixtures beside the repository")
 	}
@@ -67,7 +68,7 @@ func folder(t *testing.T, names ...string) string {
 	t.Helper()
 	dir := t.TempDir()
 	for _, name := range names {
-		raw, err := os.ReadFile(Testdata(filepath.FromSlash(name)))
+		raw, err := os.ReadFile(reference.Testdata(filepath.FromSlash(name)))
 		require.NoError(t, err)
 		require.NoError(t, os.WriteFile(filepath.Join(dir, filepath.Base(name)), raw, 0o600))
 	}
@@ -77,7 +78,7 @@ func folder(t *testing.T, names ...string) string {
 // tamper changes one float in the middle of a safetensors file's tensor.
 func tamper(t *testing.T, path, name string) {
 	t.Helper()
-	f, err := OpenFixture(path)
+	f, err := openFixture(path)
 	require.NoError(t, err)
 	want, err := f.Tensor(name)
 	require.NoError(t, err)
@@ -213,7 +214,7 @@ func TestRunDirWantsBadCheckpointsRefused(t *testing.T) {
 func TestRunDirStops(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	results, err := runAll(t, ctx, Testdata("ops"))
+	results, err := runAll(t, ctx, reference.Testdata("ops"))
 	require.ErrorIs(t, err, context.Canceled)
 	require.Empty(t, results)
 }

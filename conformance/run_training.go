@@ -3,6 +3,7 @@ package conformance
 import (
 	"errors"
 	"fmt"
+	"hidiff/internal/diffusion"
 	"math"
 	"os"
 	"path/filepath"
@@ -29,14 +30,14 @@ const chaotic = 100
 // trajectory is a training fixture under way on the device.
 type trajectory struct {
 	*runner
-	f         *Fixture
+	f         *fixture
 	training  *hidiff.Training
 	optimizer *trainer.Optimizer
 	scheduler *trainer.Scheduler
 	start     []float32 // the parameters' first values
 }
 
-func (r *runner) training(f *Fixture) error {
+func (r *runner) training(f *fixture) error {
 	t, err := r.newTrajectory(f)
 	if err != nil {
 		return err
@@ -53,20 +54,20 @@ func (r *runner) training(f *Fixture) error {
 	return nil
 }
 
-func (f *Fixture) has(format string, args ...any) bool {
+func (f *fixture) has(format string, args ...any) bool {
 	_, ok := f.Tensors[fmt.Sprintf(format, args...)]
 	return ok
 }
 
 // stage goes by what is trained.
-func (f *Fixture) stage() int {
+func (f *fixture) stage() int {
 	if slices.Contains(f.Trained, string(hidiff.NetLE)) {
 		return 1
 	}
 	return 2
 }
 
-func (r *runner) newTrajectory(f *Fixture) (*trajectory, error) {
+func (r *runner) newTrajectory(f *fixture) (*trajectory, error) {
 	t := &trajectory{runner: r, f: f}
 	if err := f.Config.Validate(); err != nil {
 		return nil, err
@@ -116,7 +117,7 @@ func (t *trajectory) chaotic() bool {
 	if t.f.stage() == 1 || c.ApplyLDM {
 		return false
 	}
-	s, err := hidiff.NewSchedule(c)
+	s, err := diffusion.NewSchedule(diffusion.Options(c))
 	return err == nil && s.SqrtRecipAlphasCumprod[c.Timesteps-1] > chaotic
 }
 
@@ -172,8 +173,8 @@ func (t *trajectory) number(what string, got, tolerance float64) {
 	want, err := t.f.Tensor(what)
 	var diff Diff
 	if err == nil {
-		diff, err = Compare([]float64{got}, want.Data, []int{1}, want.Shape)
-		diff.Scale = math.Abs(float64(want.Data[0])) // losses may be smaller than what Compare takes for zero
+		diff, err = compare([]float64{got}, want.Data, []int{1}, want.Shape)
+		diff.Scale = math.Abs(float64(want.Data[0])) // losses may be smaller than what compare takes for zero
 		diff.MaxRel = diff.MaxAbs / diff.Scale
 	}
 	t.result(what, diff, tolerance, err)
@@ -194,7 +195,7 @@ func (t *trajectory) moved(prefix string) (Diff, error) {
 			return Diff{}, err
 		}
 		got, start := p.Slice(values, i), p.Slice(t.start, i)
-		if _, err := Compare(got, want.Data, spec.Shape, want.Shape); err != nil {
+		if _, err := compare(got, want.Data, spec.Shape, want.Shape); err != nil {
 			return Diff{}, fmt.Errorf("%s: %w", spec.Name, err)
 		}
 		for k, w := range want.Data {
@@ -218,8 +219,8 @@ func (r *runner) resume(path string) error {
 	}
 	failures := []error{fmt.Errorf("%s: no training fixture in the folder above continues it", path)}
 	for _, file := range files {
-		f, err := OpenFixture(file)
-		if err != nil || f.Kind != KindTraining {
+		f, err := openFixture(file)
+		if err != nil || f.Kind != kindTraining {
 			continue
 		}
 		t, err := r.newTrajectory(f)
@@ -244,25 +245,25 @@ func (r *runner) resume(path string) error {
 	return errors.Join(failures...)
 }
 
-func (l LossOptions) loss() (tensor.Loss, error) {
+func (l lossOptions) loss() (tensor.Loss, error) {
 	o := trainer.LossOptions{Type: l.Type, LossWeight: l.LossWeight, Reduction: l.Reduction, Eps: l.Eps}
 	return o.Loss()
 }
 
-func (o TrainOptions) scheduler() (*trainer.Scheduler, error) {
+func (o trainOptions) scheduler() (*trainer.Scheduler, error) {
 	s := o.Scheduler
 	return trainer.NewScheduler(s.options(), o.OptimTotal.LR, o.TotalIter, o.warmup())
 }
 
 // warmup is -1 where the file does not say.
-func (o TrainOptions) warmup() int {
+func (o trainOptions) warmup() int {
 	if o.WarmupIter == 0 {
 		return -1
 	}
 	return o.WarmupIter
 }
 
-func (o SchedulerOptions) options() trainer.SchedulerOptions {
+func (o schedulerOptions) options() trainer.SchedulerOptions {
 	return trainer.SchedulerOptions{
 		Type: o.Type, Periods: o.Periods, RestartWeights: o.RestartWeights, EtaMins: o.EtaMins, EtaMin: o.EtaMin,
 		Milestones: o.Milestones, Gamma: o.Gamma, Restarts: o.Restarts,
@@ -272,7 +273,7 @@ func (o SchedulerOptions) options() trainer.SchedulerOptions {
 // scheduleRow is one schedule of lr_schedules.json.
 type scheduleRow struct {
 	Type       string           `json:"type"`
-	Args       SchedulerOptions `json:"args"`
+	Args       schedulerOptions `json:"args"`
 	BaseLR     float64          `json:"base_lr"`
 	WarmupIter int              `json:"warmup_iter"`
 	LR         []float64        `json:"lr"`
@@ -299,7 +300,7 @@ func (r *runner) schedules(path string) error {
 		for k := range got {
 			got[k] = s.LR(k + 1)
 		}
-		diff, err := Compare(got, row.LR, []int{len(got)}, []int{len(row.LR)})
+		diff, err := compare(got, row.LR, []int{len(got)}, []int{len(row.LR)})
 		r.result(fmt.Sprintf("%d %s", i, row.Type), diff, 1e-12, err)
 	}
 	return nil

@@ -3,9 +3,10 @@ package conformance
 import (
 	"context"
 	"fmt"
+	"hidiff/internal/reference"
 
-	"hidiff/conformance/ref"
 	"hidiff/hidiff"
+	"hidiff/internal/ref"
 	"hidiff/tensor"
 )
 
@@ -15,14 +16,14 @@ import (
 // the same. The error tells how many checks failed.
 func SelfTest(ctx context.Context, d *tensor.Device, report func(Result)) error {
 	t := tally{report: report}
-	for _, o := range Operators {
+	for _, o := range operators {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
 		r := newRunner(ctx, d, &t, "op", o.Name)
 		r.guard(func() error {
 			diff, err := o.sweep(ctx, d, selfTestWidths)
-			r.result("", diff, OpTolerance, err)
+			r.result("", diff, opTolerance, err)
 			return nil
 		})
 	}
@@ -61,25 +62,25 @@ func (r *runner) networks(c hidiff.Config, s photoSize) error {
 	if err := c.Validate(); err != nil {
 		return err
 	}
-	fill := func(net, key string, shape []int) []float32 { return FillParam("selftest", net, key, shape) }
+	fill := func(net, key string, shape []int) []float32 { return reference.Fill("selftest", net, key, shape) }
 	n, err := build(r.d, c, fill)
 	if err != nil {
 		return err
 	}
 	defer n.Release()
 	photo, prior := []int{s.n, 3, s.h, s.w}, []int{s.n, c.G.Group * c.G.Group, 4 * c.G.EmbedDim}
-	random := func(name string, shape []int) Tensor { return Tensor{shape, Uniform(name, elementsOf(shape))} }
+	random := func(name string, shape []int) array { return array{shape, reference.Uniform(name, elementsOf(shape))} }
 	lq, gt, noise := random("lq", photo), random("gt", photo), random("noise", prior)
 	want := newFloat64Networks(c, fill).stages(lq, gt, noise)
 	for what, got := range stages(r.d, n, lq, gt, noise) {
-		r.compare(what, got, want[what], NetworkTolerance)
+		r.compare(what, got, want[what], networkTolerance)
 	}
 	return nil
 }
 
 // stages computes what stages on the device do.
-func (n float64Networks) stages(lq, gt, noise Tensor) map[string]*ref.Array {
-	in := arrays(map[string]Tensor{"lq": lq, "gt": gt, "noise": noise})
+func (n float64Networks) stages(lq, gt, noise array) map[string]*ref.Array {
+	in := arrays(map[string]array{"lq": lq, "gt": gt, "noise": noise})
 	oracle, condition := n.oracle(in["lq"], in["gt"]), n.condition(in["lq"])
 	prior := n.sample(in["noise"], condition)
 	return map[string]*ref.Array{

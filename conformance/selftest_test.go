@@ -21,7 +21,7 @@ func TestSelfTest(t *testing.T) {
 		results = append(results, r)
 	}))
 	count := requirePass(t, results)
-	require.Equal(t, map[string]int{"op": len(Operators), "network": 2 * 5}, count)
+	require.Equal(t, map[string]int{"op": len(operators), "network": 2 * 5}, count)
 	for _, r := range results {
 		require.Positive(t, r.Tolerance, r.Name)
 	}
@@ -38,7 +38,7 @@ func TestSelfTestSurvivesPanics(t *testing.T) {
 	}
 	var results []Result
 	err := SelfTest(t.Context(), d.With(tensor.Execution{Before: before}), func(r Result) { results = append(results, r) })
-	require.EqualError(t, err, fmt.Sprintf("1 of %d checks failed", len(Operators)+10))
+	require.EqualError(t, err, fmt.Sprintf("1 of %d checks failed", len(operators)+10))
 	require.ErrorContains(t, results[0].Err, "buffer used after release")
 	require.NotEmpty(t, requirePass(t, results[1:]))
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hidiff/internal/diffusion"
 	"math"
 )
 
@@ -83,7 +84,9 @@ type DenoiserConfig struct {
 	Timesteps   int `json:"timesteps,omitempty"` // scales the time t to t / (10·Timesteps); not the sampler's number of steps
 }
 
-// DiffusionConfig describes the sampler; see [NewSchedule].
+// DiffusionConfig describes the sampler. Schedule is linear, quad, warmup10, warmup50, const or
+// cosine, as in SR3, where ApplyLDM is false; linear, cosine, sqrt_linear or sqrt, as in latent
+// diffusion, where it is true.
 type DiffusionConfig struct {
 	ApplyLDM    bool    `json:"apply_ldm"` // true: net_d predicts the prior (RealBlur); false: the noise (GoPro)
 	Schedule    string  `json:"schedule"`
@@ -205,7 +208,7 @@ func (c Config) Validate() error {
 	section("network_g", c.G.Validate())
 	section("network_le_dm", c.LE.Validate())
 	section("network_d", c.D.Validate())
-	_, err := NewSchedule(c.Diffusion)
+	_, err := diffusion.NewSchedule(diffusion.Options(c.Diffusion))
 	section("diffusion_schedule", err)
 	if c.G.InpChannels != 3 || c.G.OutChannels != 3 {
 		p.addf("network_g: inp_channels is %d and out_channels %d: both must be 3, as photos are RGB", c.G.InpChannels, c.G.OutChannels)

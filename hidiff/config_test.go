@@ -7,9 +7,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"hidiff/conformance"
 	"hidiff/hidiff"
 	"hidiff/hidiff/checkpoint"
+	"hidiff/internal/reference"
 )
 
 func TestConfigReadsReferenceFiles(t *testing.T) {
@@ -17,7 +17,7 @@ func TestConfigReadsReferenceFiles(t *testing.T) {
 	for file, name := range map[string]string{
 		"gopro_1x64x64": "gopro", "realblur_1x48x64": "realblur", "gopro_tiny_1x32x32": "gopro_tiny", "realblur_tiny_1x32x32": "realblur_tiny",
 	} {
-		opened, err := checkpoint.Open(conformance.Testdata("networks", file+".safetensors"))
+		opened, err := checkpoint.Open(t.Context(), reference.Testdata("networks", file+".safetensors"))
 		require.NoError(t, err)
 		var got hidiff.Config
 		require.NoError(t, json.Unmarshal([]byte(opened.Metadata["config"]), &got))

@@ -2,6 +2,7 @@ package hidiff
 
 import (
 	"fmt"
+	"hidiff/internal/diffusion"
 	"math"
 
 	"hidiff/autograd"
@@ -11,7 +12,7 @@ import (
 // denoiser is net_d and its sampler: it produces a prior from noise under a
 // condition. Source: HI-Diff §3.1; the released denoising, simple_denoise.
 type denoiser struct {
-	schedule *Schedule
+	schedule *diffusion.Schedule
 	ldm      bool
 
 	// The first layer sees noise, time and condition side by side. Its columns
@@ -27,7 +28,7 @@ type denoiser struct {
 
 // newDenoiser makes net_d and its sampler, in the latent variant or not. A loader
 // that records needs no schedule.
-func newDenoiser(l loader, c DenoiserConfig, ldm bool, schedule *Schedule) *denoiser {
+func newDenoiser(l loader, c DenoiserConfig, ldm bool, schedule *diffusion.Schedule) *denoiser {
 	n := &denoiser{schedule: schedule, ldm: ldm}
 	defer l.done()
 

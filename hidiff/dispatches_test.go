@@ -26,10 +26,10 @@ func TestDispatches(t *testing.T) {
 		t.Run(c.name+" "+c.variant, func(t *testing.T) {
 			dry := d.DryRun(0).With(tensor.Execution{Variant: c.variant})
 			w := InitialWeights(c.config, 1)
-			nets, err := NewNetworks(dry, c.config, w.Nets)
+			nets, err := NewNetworks(t.Context(), dry, c.config, w.Nets)
 			require.NoError(t, err)
 			before := dry.Stats()
-			require.NoError(t, (&Model{Weights: w, dryNets: nets}).dryRun(dry, 256, 256, RestoreOptions{}))
+			require.NoError(t, (&Model{Weights: w, dryNets: nets}).dryRun(t.Context(), dry, 256, 256, RestoreOptions{}))
 			s := dry.Stats()
 			t.Logf("%d dispatches, %.2f GiB", s.Dispatches-before.Dispatches, (s.Bytes-before.Bytes)/(1<<30))
 			require.LessOrEqual(t, s.Dispatches-before.Dispatches, c.dispatches)

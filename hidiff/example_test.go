@@ -13,7 +13,7 @@ import (
 // Restores a photo with tiny made-up weights, which take their shape but not
 // their meaning from HI-Diff: real ones make it sharp.
 func Example() {
-	model, err := hidiff.Open("../conformance/testdata/checkpoints", hidiff.Options{})
+	model, err := hidiff.Open(context.Background(), "../conformance/testdata/checkpoints", hidiff.Options{})
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -68,7 +68,7 @@ func TestLoadWrapped(t *testing.T) {
 			"beside other things":  mixed(w.Nets[net], "epoch", int64(7), "args", dictOf("lr", 0.1)),
 			"a loss's own network": mixed(named(w, func(hidiff.Network) string { return "net." }, net), "loss.vgg.conv1_1.weight", scalar),
 		} {
-			file, err := checkpoint.Open(pth(t, value))
+			file, err := checkpoint.Open(t.Context(), pth(t, value))
 			require.NoError(t, err, "%s %s", net, name)
 			got, err := hidiff.FindNetwork(file, net, "")
 			require.NoError(t, err, "%s %s", net, name)
@@ -87,7 +87,7 @@ func TestLoadWrappedBlocks(t *testing.T) {
 		}
 		sd.Set("module."+key, array)
 	}
-	file, err := checkpoint.Open(pth(t, sd))
+	file, err := checkpoint.Open(t.Context(), pth(t, sd))
 	require.NoError(t, err)
 	got, err := hidiff.FindNetwork(file, hidiff.NetG, "")
 	require.NoError(t, err)
@@ -115,12 +115,12 @@ func TestLoadOneFile(t *testing.T) {
 		"dicts":            dictOf(perNetwork...),
 	} {
 		path := pth(t, value)
-		got, err := hidiff.LoadWeights(path)
+		got, err := hidiff.LoadWeights(t.Context(), hidiff.LoadOptions{}, path)
 		require.NoError(t, err, name)
 		require.Equal(t, w.Hash(), got.Hash(), name)
 		require.Equal(t, path, got.Sources[hidiff.NetD])
 	}
-	got, err := hidiff.LoadOptions{ParamKey: "params_ema"}.LoadWeights(pth(t, dictOf(perNetwork...)))
+	got, err := hidiff.LoadWeights(t.Context(), hidiff.LoadOptions{ParamKey: "params_ema"}, pth(t, dictOf(perNetwork...)))
 	require.NoError(t, err)
 	require.Equal(t, ema.Hash(), got.Hash())
 
@@ -130,16 +130,16 @@ func TestLoadOneFile(t *testing.T) {
 		twice.Set("net_g_ema."+key, array)
 	}
 	path := pth(t, lightning(twice))
-	_, err = hidiff.LoadWeights(path)
+	_, err = hidiff.LoadWeights(t.Context(), hidiff.LoadOptions{}, path)
 	require.ErrorContains(t, err, path+`: say which of its weights to use: it holds "state_dict.net_g", "state_dict.net_g_ema"`)
-	got, err = hidiff.LoadOptions{ParamKey: "net_g"}.LoadWeights(path)
+	got, err = hidiff.LoadWeights(t.Context(), hidiff.LoadOptions{ParamKey: "net_g"}, path)
 	require.NoError(t, err)
 	require.Equal(t, w.Hash(), got.Hash())
-	got, err = hidiff.LoadOptions{ParamKey: "net_g_ema"}.LoadWeights(path)
+	got, err = hidiff.LoadWeights(t.Context(), hidiff.LoadOptions{ParamKey: "net_g_ema"}, path)
 	require.NoError(t, err)
 	require.Equal(t, ema.Hash(hidiff.NetG), got.Hash(hidiff.NetG))
 	require.Equal(t, w.Hash(hidiff.NetD), got.Hash(hidiff.NetD))
-	_, err = hidiff.LoadOptions{ParamKey: "ema"}.LoadWeights(path)
+	_, err = hidiff.LoadWeights(t.Context(), hidiff.LoadOptions{ParamKey: "ema"}, path)
 	require.ErrorContains(t, err, path+`: no weights under "ema": it holds "state_dict.net_d", "state_dict.net_g", "state_dict.net_g_ema", "state_dict.net_le_dm"`)
 }
 
@@ -154,7 +154,7 @@ func TestLoadWrappedSafetensors(t *testing.T) {
 	} {
 		path := filepath.Join(t.TempDir(), "x.safetensors")
 		require.NoError(t, checkpoint.WriteSafetensors(path, groups, nil))
-		file, err := checkpoint.Open(path)
+		file, err := checkpoint.Open(t.Context(), path)
 		require.NoError(t, err)
 		got, err := hidiff.FindNetwork(file, hidiff.NetD, "")
 		require.NoError(t, err, name)
@@ -194,12 +194,12 @@ func TestFindNothing(t *testing.T) {
 		{clash, `parameter "output.weight" is there twice`},
 	} {
 		path := pth(t, c.value)
-		file, err := checkpoint.Open(path)
+		file, err := checkpoint.Open(t.Context(), path)
 		require.NoError(t, err)
 		_, err = hidiff.FindNetwork(file, hidiff.NetG, "")
 		require.ErrorContains(t, err, path+": "+c.want)
 	}
-	_, err := hidiff.LoadWeights(pth(t, half))
+	_, err := hidiff.LoadWeights(t.Context(), hidiff.LoadOptions{}, pth(t, half))
 	require.ErrorContains(t, err, "net_d: parameters do not fit")
 }
 
@@ -228,6 +228,6 @@ func TestLoadQuantized(t *testing.T) {
 		require.NoError(t, err)
 	}
 	require.NoError(t, errors.Join(to.Close(), f.Close()))
-	_, err = hidiff.LoadWeights(path)
+	_, err = hidiff.LoadWeights(t.Context(), hidiff.LoadOptions{}, path)
 	require.ErrorContains(t, err, path+`: this looks like net_d, but it lacks first_layer.0.weight; passed over was what is no plain tensor: params.first_layer.0.weight (what "torch._utils._rebuild_qtensor" makes)`)
 }

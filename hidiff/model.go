@@ -5,12 +5,9 @@ import (
 	"fmt"
 	"image"
 	"log/slog"
-	"os"
-	"strconv"
-	"strings"
-	"sync"
 
 	"hidiff/hidiff/photo"
+	"hidiff/internal/hostmemory"
 	"hidiff/internal/streams"
 	"hidiff/tensor"
 	"hidiff/wgpu"
@@ -24,12 +21,22 @@ type Options struct {
 	Logger *slog.Logger // nil is silent
 }
 
+// BudgetError says that [Options].Memory is too small, or must be given.
+type BudgetError struct {
+	Budget int64 // bytes; 0 where none could be found
+	Least  int64 // bytes that a plan takes; 0 if unknown
+	err    error
+}
+
+func (e *BudgetError) Error() string { return e.err.Error() }
+func (e *BudgetError) Unwrap() error { return e.err }
+
 // Model deblurs photos: HI-Diff's networks on a GPU. It may be used from
 // several goroutines; they take turns.
 type Model struct {
 	Weights *Weights
 
-	mu       sync.Mutex
+	turn     chan struct{} // holds one where nobody uses what follows
 	d        *tensor.Device
 	nets     *Networks
 	dry      *tensor.Device // plans
@@ -56,16 +63,17 @@ type RestoreOptions struct {
 
 // Open loads weights (a bundle, the networks' files, or a folder of them; see
 // [LoadWeights]) and prepares them on a GPU. Close the model after use.
-func Open(path string, o Options) (*Model, error) {
-	w, err := LoadWeights(path)
+func Open(ctx context.Context, path string, o Options) (*Model, error) {
+	w, err := LoadWeights(ctx, LoadOptions{}, path)
 	if err != nil {
 		return nil, err
 	}
-	return NewModel(w, o)
+	return NewModel(ctx, w, o)
 }
 
-// NewModel prepares weights on a GPU.
-func NewModel(w *Weights, o Options) (m *Model, err error) {
+// NewModel prepares weights on a GPU. It fails with a [BudgetError] where they
+// do not fit the memory that o allows.
+func NewModel(ctx context.Context, w *Weights, o Options) (m *Model, err error) {
 	d, err := tensor.Open(wgpu.Options{GPU: o.GPU, Logger: o.Logger})
 	if err != nil {
 		return nil, err
@@ -75,23 +83,27 @@ func NewModel(w *Weights, o Options) (m *Model, err error) {
 			d.Close()
 		}
 	}()
-	return newModel(d, w, o)
+	return newModel(ctx, d, w, o)
 }
 
-func newModel(d *tensor.Device, w *Weights, o Options) (*Model, error) {
-	m := &Model{Weights: w, d: d, planned: map[planKey]Plan{}, explicit: o.Memory > 0, log: o.Logger}
+func newModel(ctx context.Context, d *tensor.Device, w *Weights, o Options) (*Model, error) {
+	m := &Model{Weights: w, turn: make(chan struct{}, 1), d: d, planned: map[planKey]Plan{}, explicit: o.Memory > 0, log: o.Logger}
 	if m.log == nil {
 		m.log = slog.New(slog.DiscardHandler)
 	}
 	budget := o.Memory
 	if a := d.Adapter(); budget == 0 && (a.Software || a.Kind == "integrated") {
-		budget = freeMemory() / 2
+		free, err := hostmemory.Available()
+		if err != nil {
+			return nil, &BudgetError{err: fmt.Errorf("how much memory is free cannot be told, so a budget must be given: %w", err)}
+		}
+		budget = free / 2
 	}
 	d.SetBudget(budget)
 	var err error
-	if m.nets, err = NewNetworks(d, w.Config, w.Nets); err != nil {
+	if m.nets, err = NewNetworks(ctx, d, w.Config, w.Nets); err != nil {
 		if tensor.IsOutOfMemory(err) && m.explicit {
-			return nil, fmt.Errorf("a memory budget of %s does not hold even the weights (option --memory): %w", wgpu.FormatBytes(budget), err)
+			err = &BudgetError{Budget: budget, err: fmt.Errorf("a memory budget of %s does not hold even the weights: %w", wgpu.FormatBytes(budget), err)}
 		}
 		return nil, err
 	}
@@ -99,13 +111,29 @@ func newModel(d *tensor.Device, w *Weights, o Options) (*Model, error) {
 		return nil, err
 	}
 	d.Trim() // parameters that only served packing
+	m.release()
 	return m, nil
 }
 
-// Close releases the GPU.
+// acquire waits until nobody uses the GPU, or ctx ends.
+func (m *Model) acquire(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	select {
+	case <-m.turn:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (m *Model) release() { m.turn <- struct{}{} }
+
+// Close releases the GPU. It waits for what is running.
 func (m *Model) Close() {
-	m.mu.Lock()
-	defer m.mu.Unlock()
+	<-m.turn
+	defer m.release()
 	m.d.Close()
 }
 
@@ -125,12 +153,14 @@ func (m *Model) Deblur(ctx context.Context, img image.Image) (image.Image, error
 // Restore deblurs a photo. Alpha and metadata carry over; grey stays grey and
 // 16 bits stay 16 bits.
 func (m *Model) Restore(ctx context.Context, p *photo.Photo, o RestoreOptions) (*photo.Photo, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
+	if err := m.acquire(ctx); err != nil {
+		return nil, err
+	}
+	defer m.release()
 	if err := o.checkTarget(p); err != nil {
 		return nil, err
 	}
-	plan, err := m.plan(p.Width, p.Height, o)
+	plan, err := m.plan(ctx, p.Width, p.Height, o)
 	if err != nil {
 		return nil, err
 	}
@@ -143,7 +173,7 @@ func (m *Model) Restore(ctx context.Context, p *photo.Photo, o RestoreOptions) (
 		m.d.SetBudget(plan.Peak * 3 / 4)
 		m.log.Warn("out of GPU memory, trying again in smaller bands", "budget", wgpu.FormatBytes(plan.Peak*3/4))
 		clear(m.planned)
-		next, planErr := m.plan(p.Width, p.Height, o)
+		next, planErr := m.plan(ctx, p.Width, p.Height, o)
 		if planErr != nil {
 			return nil, err
 		}
@@ -161,9 +191,7 @@ func (m *Model) run(ctx context.Context, p *photo.Photo, o RestoreOptions, plan 
 	defer tensor.Catch(&err)
 	step := int64(0)
 	before := func() {
-		if err := ctx.Err(); err != nil {
-			tensor.Abort(err)
-		}
+		abortIf(ctx.Err())
 		if step++; o.Progress != nil && step%8 == 0 {
 			done := float64(m.d.Stats().Dispatches-start) / float64(plan.Dispatches)
 			o.Progress(min(done, 1))
@@ -183,6 +211,13 @@ func (m *Model) run(ctx context.Context, p *photo.Photo, o RestoreOptions, plan 
 	return &q, nil
 }
 
+// abortIf ends what runs on a device where there is an error.
+func abortIf(err error) {
+	if err != nil {
+		tensor.Abort(err)
+	}
+}
+
 func (c Config) priorLen() int { return c.G.Group * c.G.Group * 4 * c.G.EmbedDim }
 
 // normal draws n standard normal values that depend on seed and name alone.
@@ -193,24 +228,6 @@ func normal(seed uint64, name string, n int) []float32 {
 		out[i] = float32(r.NormFloat64())
 	}
 	return out
-}
-
-// freeMemory guesses how much of the host's memory is free.
-func freeMemory() int64 {
-	const unknown = 4 << 30
-	raw, err := os.ReadFile("/proc/meminfo")
-	if err != nil {
-		return unknown
-	}
-	for line := range strings.Lines(string(raw)) {
-		if rest, ok := strings.CutPrefix(line, "MemAvailable:"); ok {
-			kb, err := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(rest), " kB"), 10, 64)
-			if err == nil {
-				return kb << 10
-			}
-		}
-	}
-	return unknown
 }
 
 // Plan says how a photo will be restored.
@@ -238,16 +255,19 @@ type planKey struct {
 const leastScratch = 1 << 16
 
 // Plan finds out how a photo of that size will be restored, without doing it.
-// It fails where the budget is too small even for single rows in bands.
-func (m *Model) Plan(width, height int, o RestoreOptions) (Plan, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.plan(width, height, o)
+// It fails with a [BudgetError] where the budget is too small even for single
+// rows in bands.
+func (m *Model) Plan(ctx context.Context, width, height int, o RestoreOptions) (Plan, error) {
+	if err := m.acquire(ctx); err != nil {
+		return Plan{}, err
+	}
+	defer m.release()
+	return m.plan(ctx, width, height, o)
 }
 
 // plan tries ever smaller bands on a device that only counts, so a plan holds
 // exactly what the run will do.
-func (m *Model) plan(width, height int, o RestoreOptions) (Plan, error) {
+func (m *Model) plan(ctx context.Context, width, height int, o RestoreOptions) (Plan, error) {
 	if width <= 0 || height <= 0 {
 		return Plan{}, fmt.Errorf("a photo of %d x %d pixels cannot be restored", width, height)
 	}
@@ -264,8 +284,9 @@ func (m *Model) plan(width, height int, o RestoreOptions) (Plan, error) {
 	}
 	if m.dry == nil {
 		m.dry = m.d.DryRun(0)
-		nets, err := NewNetworks(m.dry, m.Weights.Config, m.Weights.Nets)
+		nets, err := NewNetworks(ctx, m.dry, m.Weights.Config, m.Weights.Nets)
 		if err != nil {
+			m.dry = nil
 			return Plan{}, err
 		}
 		m.dry.Trim()
@@ -273,12 +294,12 @@ func (m *Model) plan(width, height int, o RestoreOptions) (Plan, error) {
 	}
 	weights := m.dry.Stats().Live
 	attempt := func(scratch, budget int64, offload bool) (Plan, error) {
-		d := m.dry.With(tensor.Execution{Scratch: scratch, Offload: offload})
+		d := m.dry.With(tensor.Execution{Scratch: scratch, Offload: offload, Before: func() { abortIf(ctx.Err()) }})
 		d.Trim()
 		d.SetBudget(budget)
 		d.ResetPeak()
 		before := d.Stats().Dispatches
-		err := m.dryRun(d, width, height, o)
+		err := m.dryRun(ctx, d, width, height, o)
 		s := d.Stats()
 		return Plan{
 			Width: width, Height: height, Exact: o.Tile == 0, Bands: d.MostBands(), Offload: offload, Peak: s.Peak, Weights: weights,
@@ -315,11 +336,11 @@ func (m *Model) plan(width, height int, o RestoreOptions) (Plan, error) {
 	if err != nil {
 		return Plan{}, err
 	}
-	return Plan{}, fmt.Errorf("a photo of %d x %d pixels does not fit a memory budget of %s: it takes at least %s (option --memory)",
-		width, height, wgpu.FormatBytes(budget), wgpu.FormatBytes(least.Peak))
+	return Plan{}, &BudgetError{Budget: budget, Least: least.Peak, err: fmt.Errorf("a photo of %d x %d pixels does not fit a memory budget of %s: it takes at least %s",
+		width, height, wgpu.FormatBytes(budget), wgpu.FormatBytes(least.Peak))}
 }
 
-func (m *Model) dryRun(d *tensor.Device, width, height int, o RestoreOptions) (err error) {
+func (m *Model) dryRun(ctx context.Context, d *tensor.Device, width, height int, o RestoreOptions) (err error) {
 	mark := d.Mark()
 	defer func() {
 		if err != nil {
@@ -329,6 +350,6 @@ func (m *Model) dryRun(d *tensor.Device, width, height int, o RestoreOptions) (e
 	defer tensor.Catch(&err)
 	p := &photo.Photo{Width: width, Height: height, Channels: 3, Max: 255}
 	o.Target = p // as large, if there is one
-	_, err = restore(context.Background(), m.dryNets, d, p, make([]float32, m.Weights.Config.priorLen()), o)
+	_, err = restore(ctx, m.dryNets, d, p, make([]float32, m.Weights.Config.priorLen()), o)
 	return err
 }

@@ -6,9 +6,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"hidiff/conformance"
 	"hidiff/hidiff"
 	"hidiff/hidiff/photo"
+	"hidiff/internal/reference"
 	"hidiff/internal/testenv"
 	"hidiff/internal/testgpu"
 )
@@ -18,10 +18,10 @@ func TestMain(m *testing.M) { testgpu.Main(m) }
 // fixtureWeights are those of the gopro_tiny or realblur_tiny fixtures.
 func fixtureWeights(t *testing.T, name string) *hidiff.Weights {
 	t.Helper()
-	f, err := conformance.OpenFixture(conformance.Testdata("networks", name+"_1x32x32.safetensors"))
-	require.NoError(t, err)
-	return hidiff.FillWeights(f.Config, func(net, key string, shape []int) []float32 {
-		values := conformance.FillParam(name, net, key, shape)
+	c, ok := configurations()[name]
+	require.True(t, ok, name)
+	return hidiff.FillWeights(c, func(net, key string, shape []int) []float32 {
+		values := reference.Fill(name, net, key, shape)
 		if key == "output.weight" { // as the end-to-end fixtures: a picture, not noise
 			for i := range values {
 				values[i] *= 0.02
@@ -39,7 +39,7 @@ func openModel(t *testing.T, o hidiff.Options) *hidiff.Model {
 func openWeights(t *testing.T, w *hidiff.Weights, o hidiff.Options) *hidiff.Model {
 	t.Helper()
 	o.GPU = testenv.GPU()
-	m, err := hidiff.NewModel(w, o)
+	m, err := hidiff.NewModel(t.Context(), w, o)
 	testgpu.Opened(t, err)
 	t.Cleanup(m.Close)
 	return m
@@ -47,7 +47,7 @@ func openWeights(t *testing.T, w *hidiff.Weights, o hidiff.Options) *hidiff.Mode
 
 func picture(width, height, channels int, white uint16) *photo.Photo {
 	p := &photo.Photo{Width: width, Height: height, Channels: channels, Max: white, Pix: make([]uint16, width*height*channels)}
-	for i, v := range conformance.Uniform("picture", len(p.Pix)) {
+	for i, v := range reference.Uniform("picture", len(p.Pix)) {
 		p.Pix[i] = uint16((0.5 + 0.4*float64(v)) * float64(white))
 	}
 	return p
@@ -86,7 +86,7 @@ func TestSmallBudgetGivesTheSamePicture(t *testing.T) {
 	testenv.Long(t)
 	m := openModel(t, hidiff.Options{})
 	p := picture(200, 152, 3, 65535)
-	whole, err := m.Plan(p.Width, p.Height, hidiff.RestoreOptions{})
+	whole, err := m.Plan(t.Context(), p.Width, p.Height, hidiff.RestoreOptions{})
 	require.NoError(t, err)
 	require.Equal(t, 1, whole.Bands)
 	want := restore(t, m, p, hidiff.RestoreOptions{})
@@ -97,7 +97,7 @@ func TestSmallBudgetGivesTheSamePicture(t *testing.T) {
 	}{{0.17, false}, {0.09, true}} {
 		budget := whole.Weights + int64(c.share*float64(whole.Peak-whole.Weights))
 		small := openModel(t, hidiff.Options{Memory: budget})
-		plan, err := small.Plan(p.Width, p.Height, hidiff.RestoreOptions{})
+		plan, err := small.Plan(t.Context(), p.Width, p.Height, hidiff.RestoreOptions{})
 		require.NoError(t, err)
 		require.Greater(t, plan.Bands, 4, "%+v", plan)
 		require.Equal(t, c.offload, plan.Offload, "%+v", plan)
@@ -115,7 +115,7 @@ func TestSmallBudgetForEveryWay(t *testing.T) {
 	m := openModel(t, hidiff.Options{Memory: 12 << 20})
 	const width, height = 1600, 1000
 	for name, o := range map[string]hidiff.RestoreOptions{"plain": {}, "ensemble": {Ensemble: true}, "tiles": {Tile: 256}} {
-		plan, err := m.Plan(width, height, o)
+		plan, err := m.Plan(t.Context(), width, height, o)
 		require.NoError(t, err, name)
 		require.Less(t, plan.Peak, int64(4*3*width*height), name)
 	}
@@ -123,11 +123,15 @@ func TestSmallBudgetForEveryWay(t *testing.T) {
 
 func TestBudgetTooSmall(t *testing.T) {
 	m := openModel(t, hidiff.Options{Memory: 8 << 20})
-	_, err := m.Plan(3000, 2000, hidiff.RestoreOptions{})
+	_, err := m.Plan(t.Context(), 3000, 2000, hidiff.RestoreOptions{})
 	require.ErrorContains(t, err, "3000 x 2000")
+	var small *hidiff.BudgetError
+	require.ErrorAs(t, err, &small)
+	require.EqualValues(t, 8<<20, small.Budget)
+	require.Greater(t, small.Least, small.Budget)
 	require.ErrorContains(t, err, "at least")
 	_, err = m.Restore(context.Background(), picture(3000, 2000, 3, 255), hidiff.RestoreOptions{})
-	require.ErrorContains(t, err, "--memory")
+	require.ErrorAs(t, err, &small)
 	restore(t, m, picture(16, 16, 3, 255), hidiff.RestoreOptions{}) // the model is still good
 }
 
@@ -185,7 +189,7 @@ func TestEnsembleAndTiles(t *testing.T) {
 		"ensemble": {Ensemble: true}, "tiles": {Tile: 64}, "tiles, wide overlap": {Tile: 64, TileOverlap: 32},
 	} {
 		t.Run(name, func(t *testing.T) {
-			plan, err := m.Plan(p.Width, p.Height, o)
+			plan, err := m.Plan(t.Context(), p.Width, p.Height, o)
 			require.NoError(t, err)
 			require.Equal(t, o.Tile == 0, plan.Exact)
 			before := m.Device().Stats().Dispatches

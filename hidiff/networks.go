@@ -1,6 +1,9 @@
 package hidiff
 
 import (
+	"context"
+	"hidiff/internal/diffusion"
+
 	"hidiff/autograd"
 	"hidiff/hidiff/checkpoint"
 	"hidiff/tensor"
@@ -21,10 +24,16 @@ type Networks struct {
 
 // NewNetworks uploads the networks that nets holds; absent ones stay nil. The
 // state dicts must have passed [Check] against c.
-func NewNetworks(d *tensor.Device, c Config, nets map[Network]*checkpoint.StateDict) (n *Networks, err error) {
+func NewNetworks(ctx context.Context, d *tensor.Device, c Config, nets map[Network]*checkpoint.StateDict) (n *Networks, err error) {
 	defer tensor.Catch(&err)
 	return newNetworks(c, func(net Network, n *Networks) (l loader, ok bool) {
-		return newLoader(d, nets[net], &n.frozen), nets[net] != nil
+		l = newLoader(d, nets[net], &n.frozen)
+		load := l.param
+		l.param = func(key string, shape []int) *tensor.Parameter {
+			abortIf(ctx.Err())
+			return load(key, shape)
+		}
+		return l, nets[net] != nil
 	})
 }
 
@@ -41,7 +50,7 @@ func newNetworks(c Config, load func(Network, *Networks) (l loader, ok bool)) (*
 		n.dm = newEncoder(l, c.LE)
 	}
 	if l, ok := load(NetD, n); ok {
-		schedule, err := NewSchedule(c.Diffusion)
+		schedule, err := diffusion.NewSchedule(diffusion.Options(c.Diffusion))
 		if err != nil {
 			return nil, err
 		}
@@ -68,9 +77,9 @@ func (n *Networks) Sample(noise, condition *tensor.Tensor) *tensor.Tensor {
 	return n.d.sample(autograd.Constant(noise), autograd.Constant(condition)).Tensor
 }
 
-// Restore deblurs images lq [N, H, W, 3], H and W multiples of 8, under a
+// Transform deblurs images lq [N, H, W, 3], H and W multiples of 8, under a
 // prior.
-func (n *Networks) Restore(lq, prior *tensor.Tensor) *tensor.Tensor {
+func (n *Networks) Transform(lq, prior *tensor.Tensor) *tensor.Tensor {
 	return n.g.forward(autograd.Constant(lq), autograd.Constant(prior)).Tensor
 }
 

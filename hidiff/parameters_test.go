@@ -9,9 +9,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"hidiff/conformance"
 	"hidiff/hidiff"
 	"hidiff/hidiff/checkpoint"
+	"hidiff/internal/reference"
 )
 
 // configurations are those that conformance's parameters.json and networks have.
@@ -31,7 +31,7 @@ func configurations() map[string]hidiff.Config {
 }
 
 func TestParametersAreThoseOfTheReleasedCode(t *testing.T) {
-	text, err := os.ReadFile(conformance.Testdata("networks", "parameters.json"))
+	text, err := os.ReadFile(reference.Testdata("networks", "parameters.json"))
 	require.NoError(t, err)
 	var want map[string]map[hidiff.Network][][4]any // key, shape, and how it is filled
 	require.NoError(t, json.Unmarshal(text, &want))
@@ -102,7 +102,7 @@ func TestParametersOfModules(t *testing.T) {
 		{"simple_denoise", hidiff.DenoiserConfig{Type: hidiff.SimpleDenoise, NFeats: 8, NDenoiseRes: 4, Timesteps: 5}.Parameters(), ""},
 	} {
 		t.Run(c.module, func(t *testing.T) {
-			file, err := checkpoint.Open(conformance.Testdata("modules", c.module+".safetensors"))
+			file, err := checkpoint.Open(t.Context(), reference.Testdata("modules", c.module+".safetensors"))
 			require.NoError(t, err)
 			var want, got []hidiff.ParameterSpec
 			for key, array := range file.Groups[""].All() {

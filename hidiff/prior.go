@@ -1,13 +1,9 @@
 package hidiff
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
-
-	"hidiff/hidiff/photo"
-	"hidiff/tensor"
 )
 
 // Prior is where the Transformer's prior comes from. Restoring takes
@@ -95,42 +91,4 @@ func (w *Weights) has(p Prior) error {
 		return fmt.Errorf("the weights lack %s, which this prior needs", strings.Join(missing, " and "))
 	}
 	return nil
-}
-
-// checkTarget says why a photo cannot be restored with that target, if so.
-func (o *RestoreOptions) checkTarget(p *photo.Photo) error {
-	t := o.Target
-	switch {
-	case t == nil && o.Prior == OraclePrior:
-		return errors.New("an oracle prior sees the sharp photo, and none was given")
-	case t != nil && (t.Width != p.Width || t.Height != p.Height):
-		return fmt.Errorf("the sharp photo is %d×%d pixels and the blurry one %d×%d: they must be of one size", t.Width, t.Height, p.Width, p.Height)
-	}
-	return nil
-}
-
-// upload returns a photo as an image [1, H, W, 3], H and W rounded up to
-// multiples of 8.
-func upload(d *tensor.Device, p *photo.Photo) *tensor.Tensor {
-	return tensor.FromPixels(d, p.Pix, p.Max, p.Width, p.Height, p.Channels, roundUp(p.Width), roundUp(p.Height))
-}
-
-// prior makes the prior [1, group², 4*embed_dim] of an image lq. target is nil
-// but for [OraclePrior].
-func (n *Networks) prior(d *tensor.Device, lq *tensor.Tensor, target *photo.Photo, noise []float32, kind Prior) *tensor.Tensor {
-	g := n.Config.G
-	shape := []int{1, g.Group * g.Group, 4 * g.EmbedDim}
-	switch kind {
-	case ZeroPrior:
-		return tensor.From(d, make([]float32, len(noise)), shape...)
-	case OraclePrior:
-		gt := upload(d, target)
-		defer gt.Release()
-		return n.Oracle(lq, gt)
-	}
-	x := tensor.From(d, noise, shape...)
-	defer x.Release()
-	c := n.Condition(lq)
-	defer c.Release()
-	return n.Sample(x, c)
 }

@@ -8,10 +8,10 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"hidiff/conformance"
 	"hidiff/hidiff"
 	"hidiff/hidiff/checkpoint"
 	"hidiff/hidiff/photo"
+	"hidiff/internal/reference"
 	"hidiff/internal/testenv"
 	"hidiff/tensor"
 )
@@ -19,7 +19,7 @@ import (
 // sharpPicture is another picture of that size.
 func sharpPicture(width, height, channels int, white uint16) *photo.Photo {
 	p := picture(width, height, channels, white)
-	for i, v := range conformance.Uniform("sharp", len(p.Pix)) {
+	for i, v := range reference.Uniform("sharp", len(p.Pix)) {
 		p.Pix[i] = uint16((0.5 + 0.4*float64(v)) * float64(white))
 	}
 	return p
@@ -31,7 +31,7 @@ func TestPriors(t *testing.T) {
 	m := openWeights(t, w, hidiff.Options{})
 	p, sharp := picture(40, 33, 3, 65535), sharpPicture(40, 33, 3, 65535)
 	d := m.Device()
-	nets, err := hidiff.NewNetworks(d, w.Config, w.Nets)
+	nets, err := hidiff.NewNetworks(t.Context(), d, w.Config, w.Nets)
 	require.NoError(t, err)
 	defer nets.Release()
 	image := func(p *photo.Photo) *tensor.Tensor {
@@ -43,7 +43,7 @@ func TestPriors(t *testing.T) {
 		defer lq.Release()
 		z := prior(lq)
 		defer z.Release()
-		y := nets.Restore(lq, z)
+		y := nets.Transform(lq, z)
 		defer y.Release()
 		pix, err := y.Pixels(context.Background(), p.Max, p.Width, p.Height, p.Channels)
 		require.NoError(t, err)
@@ -68,7 +68,7 @@ func TestPriors(t *testing.T) {
 
 	for _, prior := range hidiff.Priors {
 		o := hidiff.RestoreOptions{Prior: prior, Target: sharp}
-		plan, err := m.Plan(p.Width, p.Height, o)
+		plan, err := m.Plan(t.Context(), p.Width, p.Height, o)
 		require.NoError(t, err)
 		before := d.Stats().Dispatches
 		restore(t, m, p, o)
@@ -109,13 +109,13 @@ func TestPriorsInBands(t *testing.T) {
 			}
 			o := hidiff.RestoreOptions{Prior: prior, Target: sharp}
 			m := openWeights(t, w, hidiff.Options{})
-			whole, err := m.Plan(p.Width, p.Height, o)
+			whole, err := m.Plan(t.Context(), p.Width, p.Height, o)
 			require.NoError(t, err)
 			require.Equal(t, 1, whole.Bands)
 			want := restore(t, m, p, o)
 			budget := whole.Weights + int64(0.09*float64(whole.Peak-whole.Weights))
 			small := openWeights(t, w, hidiff.Options{Memory: budget})
-			plan, err := small.Plan(p.Width, p.Height, o)
+			plan, err := small.Plan(t.Context(), p.Width, p.Height, o)
 			require.NoError(t, err)
 			require.Greater(t, plan.Bands, 4, "%+v", plan)
 			require.True(t, plan.Offload, "%+v", plan)
@@ -145,7 +145,7 @@ func TestPriorsRefuse(t *testing.T) {
 		_, err := m.Restore(context.Background(), p, o)
 		require.EqualError(t, err, want)
 	}
-	_, err := m.Plan(16, 8, hidiff.RestoreOptions{})
+	_, err := m.Plan(t.Context(), 16, 8, hidiff.RestoreOptions{})
 	require.ErrorContains(t, err, "the weights lack net_le_dm")
 	restore(t, m, p, hidiff.RestoreOptions{Prior: hidiff.ZeroPrior})
 	grey := picture(16, 8, 1, 65535)
@@ -171,7 +171,7 @@ func TestLoadForPrior(t *testing.T) {
 				hidiff.OraclePrior: {one, all, bundle}, hidiff.ZeroPrior: {filepath.Join(one, "models", "net_g_9.pth"), one, all, bundle},
 			} {
 				for _, path := range paths {
-					got, err := hidiff.LoadOptions{Prior: prior}.LoadWeights(path)
+					got, err := hidiff.LoadWeights(t.Context(), hidiff.LoadOptions{Prior: prior}, path)
 					require.NoError(t, err)
 					require.NoError(t, got.Config.Validate())
 					require.Equal(t, w.Config.G, got.Config.G)
@@ -190,11 +190,11 @@ func TestLoadForPrior(t *testing.T) {
 			require.Len(t, hashes, 2)
 			require.NotContains(t, hashes, w.Hash())
 
-			_, err := hidiff.LoadWeights(one)
+			_, err := hidiff.LoadWeights(t.Context(), hidiff.LoadOptions{}, one)
 			require.ErrorContains(t, err, "weights lack net_le_dm, net_d: deblurring needs net_g, net_le_dm and net_d, and given were: net_g ")
-			_, err = hidiff.LoadOptions{Prior: hidiff.OraclePrior}.LoadWeights(filepath.Join(all, "net_g.pth"), filepath.Join(all, "net_d.pth"))
+			_, err = hidiff.LoadWeights(t.Context(), hidiff.LoadOptions{Prior: hidiff.OraclePrior}, filepath.Join(all, "net_g.pth"), filepath.Join(all, "net_d.pth"))
 			require.ErrorContains(t, err, "weights lack net_le: the prior oracle needs net_g and net_le, and given were: net_g ")
-			_, err = hidiff.LoadOptions{Prior: hidiff.ZeroPrior}.LoadWeights(filepath.Join(all, "net_d.pth"))
+			_, err = hidiff.LoadWeights(t.Context(), hidiff.LoadOptions{Prior: hidiff.ZeroPrior}, filepath.Join(all, "net_d.pth"))
 			require.ErrorContains(t, err, "weights lack net_g: the prior zero needs net_g")
 		})
 	}
@@ -203,6 +203,6 @@ func TestLoadForPrior(t *testing.T) {
 	other.D.InChannel, other.D.OutChannel = 64, 64
 	dir := t.TempDir()
 	g, le := savePTH(t, gopro.Nets[hidiff.NetG], dir, "net_g.pth"), savePTH(t, fill(other, "other").Nets[hidiff.NetLE], dir, "net_le.pth")
-	_, err := hidiff.LoadOptions{Prior: hidiff.OraclePrior}.LoadWeights(dir)
+	_, err := hidiff.LoadWeights(t.Context(), hidiff.LoadOptions{Prior: hidiff.OraclePrior}, dir)
 	require.EqualError(t, err, "net_g from "+g+" and net_le from "+le+" do not belong together: embed_dim is 8 and 16, and group 4 and 4")
 }

@@ -8,9 +8,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"hidiff/conformance"
 	"hidiff/hidiff"
 	"hidiff/hidiff/checkpoint"
+	"hidiff/internal/reference"
 )
 
 // empty returns a state_dict of the right names and shapes; recognition needs no values.
@@ -59,7 +59,7 @@ func TestRecognizeVariants(t *testing.T) {
 	// A factor is only known as far as it shows; what is found must give the same sizes.
 	for i := range 200 {
 		c := configurations()["gopro_tiny"].G
-		c.FFNExpansionFactor = 0.5 + 4*float64(conformance.Uniform(fmt.Sprint("factor", i), 1)[0]+1)/2
+		c.FFNExpansionFactor = 0.5 + 4*float64(reference.Uniform(fmt.Sprint("factor", i), 1)[0]+1)/2
 		c.Dim = 8 * (1 + i%12)
 		_, got, err := hidiff.Recognize(empty(c.Parameters()))
 		require.NoError(t, err)

@@ -2,6 +2,8 @@ package hidiff
 
 import (
 	"context"
+	"errors"
+	"fmt"
 
 	"hidiff/hidiff/photo"
 	"hidiff/tensor"
@@ -21,7 +23,7 @@ func restore(ctx context.Context, n *Networks, d *tensor.Device, p *photo.Photo,
 		prior := n.prior(d, lq, target, noise, o.Prior)
 		defer prior.Release()
 		if o.Tile == 0 {
-			return n.Restore(lq, prior)
+			return n.Transform(lq, prior)
 		}
 		return restoreTiles(ctx, n, d, p, prior, o)
 	}
@@ -81,13 +83,11 @@ func restoreTiles(ctx context.Context, n *Networks, d *tensor.Device, p *photo.P
 		for _, x0 := range tileStarts(p.Width, o.Tile, overlap) {
 			w, h := min(o.Tile, p.Width-x0), min(o.Tile, p.Height-y0)
 			lq := upload(d, p.Crop(x0, y0, w, h))
-			out := n.Restore(lq, prior)
+			out := n.Transform(lq, prior)
 			lq.Release()
 			values, err := out.Floats(ctx)
 			out.Release()
-			if err != nil {
-				tensor.Abort(err)
-			}
+			abortIf(err)
 			for y := range h {
 				for x := range w {
 					a := ramp(x, w, x0 > 0, x0+w < p.Width, overlap) * ramp(y, h, y0 > 0, y0+h < p.Height, overlap)
@@ -129,4 +129,42 @@ func ramp(i, n int, before, after bool, overlap int) float32 {
 		w = min(w, (float32(n-1-i)+0.5)/float32(overlap))
 	}
 	return w
+}
+
+// checkTarget says why a photo cannot be restored with that target, if so.
+func (o *RestoreOptions) checkTarget(p *photo.Photo) error {
+	t := o.Target
+	switch {
+	case t == nil && o.Prior == OraclePrior:
+		return errors.New("an oracle prior sees the sharp photo, and none was given")
+	case t != nil && (t.Width != p.Width || t.Height != p.Height):
+		return fmt.Errorf("the sharp photo is %d×%d pixels and the blurry one %d×%d: they must be of one size", t.Width, t.Height, p.Width, p.Height)
+	}
+	return nil
+}
+
+// upload returns a photo as an image [1, H, W, 3], H and W rounded up to
+// multiples of 8.
+func upload(d *tensor.Device, p *photo.Photo) *tensor.Tensor {
+	return tensor.FromPixels(d, p.Pix, p.Max, p.Width, p.Height, p.Channels, roundUp(p.Width), roundUp(p.Height))
+}
+
+// prior makes the prior [1, group², 4*embed_dim] of an image lq. target is nil
+// but for [OraclePrior].
+func (n *Networks) prior(d *tensor.Device, lq *tensor.Tensor, target *photo.Photo, noise []float32, kind Prior) *tensor.Tensor {
+	g := n.Config.G
+	shape := []int{1, g.Group * g.Group, 4 * g.EmbedDim}
+	switch kind {
+	case ZeroPrior:
+		return tensor.From(d, make([]float32, len(noise)), shape...)
+	case OraclePrior:
+		gt := upload(d, target)
+		defer gt.Release()
+		return n.Oracle(lq, gt)
+	}
+	x := tensor.From(d, noise, shape...)
+	defer x.Release()
+	c := n.Condition(lq)
+	defer c.Release()
+	return n.Sample(x, c)
 }

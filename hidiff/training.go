@@ -157,7 +157,7 @@ func (t *Training) Validate(lq, gt *tensor.Tensor, seed uint64) *tensor.Tensor {
 		condition.Release()
 	}
 	defer prior.Release()
-	return t.Networks.Restore(lq, prior)
+	return t.Networks.Transform(lq, prior)
 }
 
 // Release frees networks and parameters.

@@ -2,6 +2,7 @@ package hidiff
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
@@ -44,7 +45,7 @@ type Weights struct {
 	Metadata map[string]string
 }
 
-// LoadOptions are the options of [LoadOptions.LoadWeights] and [LoadOptions.ReadWeights].
+// LoadOptions are the options of [LoadWeights] and [ReadWeights].
 type LoadOptions struct {
 	// ParamKey is the state_dict to take where a file holds several of one network, such as
 	// "params_ema": its key, or a part of its path. If empty, "params" is taken, else
@@ -54,9 +55,6 @@ type LoadOptions struct {
 	// which "" stands, which are kept.
 	Prior Prior
 }
-
-// LoadWeights is [LoadOptions.LoadWeights] with default options.
-func LoadWeights(paths ...string) (*Weights, error) { return LoadOptions{}.LoadWeights(paths...) }
 
 // LoadWeights reads a model from files and folders, in any order and under any name: each
 // network is recognised by its tensors. A path may be
@@ -72,23 +70,18 @@ func LoadWeights(paths ...string) (*Weights, error) { return LoadOptions{}.LoadW
 // checked against it. LoadWeights fails, naming the files, where a network that deblurring
 // needs is missing or there twice, where parameters are missing, unknown, of wrong shape or
 // not finite, and where networks do not belong together. What is missing is a [MissingError].
-func (o LoadOptions) LoadWeights(paths ...string) (*Weights, error) {
+func LoadWeights(ctx context.Context, o LoadOptions, paths ...string) (*Weights, error) {
 	l := newGatherer(o)
 	for _, path := range paths {
-		if err := l.path(path); err != nil {
+		if err := l.path(ctx, path); err != nil {
 			return nil, err
 		}
 	}
 	return l.finish()
 }
 
-// ReadWeights is [LoadOptions.ReadWeights] with default options.
-func ReadWeights(name string, data []byte) (*Weights, error) {
-	return LoadOptions{}.ReadWeights(name, data)
-}
-
-// ReadWeights is [LoadOptions.LoadWeights] of a file that is in memory; name stands for its path.
-func (o LoadOptions) ReadWeights(name string, data []byte) (*Weights, error) {
+// ReadWeights is [LoadWeights] of a file that is in memory; name stands for its path.
+func ReadWeights(o LoadOptions, name string, data []byte) (*Weights, error) {
 	file, err := checkpoint.Read(bytes.NewReader(data), int64(len(data)), name)
 	if err != nil {
 		return nil, err
@@ -127,7 +120,7 @@ func (l *gatherer) finish() (*Weights, error) {
 }
 
 // path loads a file or the files of a folder.
-func (l *gatherer) path(path string) error {
+func (l *gatherer) path(ctx context.Context, path string) error {
 	info, err := os.Stat(path)
 	if err != nil {
 		return fmt.Errorf("weights: %w", err)
@@ -139,7 +132,7 @@ func (l *gatherer) path(path string) error {
 		}
 	}
 	for _, path := range files {
-		file, err := checkpoint.Open(path)
+		file, err := checkpoint.Open(ctx, path)
 		if err != nil {
 			return err
 		}

@@ -1,6 +1,7 @@
 package hidiff_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"math"
@@ -11,14 +12,14 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"hidiff/conformance"
 	"hidiff/hidiff"
 	"hidiff/hidiff/checkpoint"
+	"hidiff/internal/reference"
 )
 
 // fill returns the networks that fixtures have under a prefix.
 func fill(c hidiff.Config, prefix string) *hidiff.Weights {
-	return hidiff.FillWeights(c, func(net, key string, shape []int) []float32 { return conformance.FillParam(prefix, net, key, shape) })
+	return hidiff.FillWeights(c, func(net, key string, shape []int) []float32 { return reference.Fill(prefix, net, key, shape) })
 }
 
 // tinyWeights are cheap to fill; the prefix makes different ones.
@@ -45,10 +46,10 @@ func saveTrio(t *testing.T, w *hidiff.Weights, dir, suffix string) {
 
 func ExampleLoadWeights() {
 	// The released files, in any order; a folder of them would do too.
-	w, err := hidiff.LoadWeights(
-		conformance.Testdata("checkpoints", "gopro_tiny_net_d.pth"),
-		conformance.Testdata("checkpoints", "gopro_tiny_net_le_dm.pth"),
-		conformance.Testdata("checkpoints", "gopro_tiny_net_g.pth"),
+	w, err := hidiff.LoadWeights(context.Background(), hidiff.LoadOptions{},
+		reference.Testdata("checkpoints", "gopro_tiny_net_d.pth"),
+		reference.Testdata("checkpoints", "gopro_tiny_net_le_dm.pth"),
+		reference.Testdata("checkpoints", "gopro_tiny_net_g.pth"),
 	)
 	if err != nil {
 		panic(err)
@@ -63,16 +64,16 @@ func ExampleLoadWeights() {
 func TestLoadReleasedFiles(t *testing.T) {
 	var paths []string
 	for _, net := range []string{"net_le", "net_d", "net_le_dm", "net_g"} {
-		paths = append(paths, conformance.Testdata("checkpoints", "gopro_tiny_"+net+".pth"))
+		paths = append(paths, reference.Testdata("checkpoints", "gopro_tiny_"+net+".pth"))
 	}
 	want := tinyWeights("gopro_tiny")
-	for _, paths := range [][]string{paths, {conformance.Testdata("checkpoints")}} { // files, folder
-		got, err := hidiff.LoadWeights(paths...)
+	for _, paths := range [][]string{paths, {reference.Testdata("checkpoints")}} { // files, folder
+		got, err := hidiff.LoadWeights(t.Context(), hidiff.LoadOptions{}, paths...)
 		require.NoError(t, err)
 		require.Equal(t, want.Config, got.Config)
 		require.Equal(t, want.Nets, got.Nets)
 		require.Equal(t, want.Hash(), got.Hash())
-		require.Equal(t, conformance.Testdata("checkpoints", "gopro_tiny_net_g.pth"), got.Sources[hidiff.NetG])
+		require.Equal(t, reference.Testdata("checkpoints", "gopro_tiny_net_g.pth"), got.Sources[hidiff.NetG])
 		require.Equal(t, "F32", got.DTypes[hidiff.NetG])
 	}
 }
@@ -83,7 +84,7 @@ func TestSaveAndLoad(t *testing.T) {
 	want.Metadata["license"] = "Apache-2.0"
 	path := filepath.Join(t.TempDir(), "realblur.safetensors")
 	require.NoError(t, want.Save(path, checkpoint.F32))
-	got, err := hidiff.LoadWeights(path)
+	got, err := hidiff.LoadWeights(t.Context(), hidiff.LoadOptions{}, path)
 	require.NoError(t, err)
 	require.Equal(t, want.Config, got.Config)
 	require.Equal(t, want.Hash(), got.Hash())
@@ -99,7 +100,7 @@ func TestSaveHalf(t *testing.T) {
 	w := tinyWeights("gopro_tiny")
 	path := filepath.Join(t.TempDir(), "half.safetensors")
 	require.NoError(t, w.Save(path, checkpoint.F16))
-	got, err := hidiff.LoadWeights(path)
+	got, err := hidiff.LoadWeights(t.Context(), hidiff.LoadOptions{}, path)
 	require.NoError(t, err)
 	for key, array := range w.Nets[hidiff.NetG].All() {
 		loaded, _ := got.Nets[hidiff.NetG].Get(key)
@@ -115,7 +116,7 @@ func TestSaveHalf(t *testing.T) {
 
 	delete(w.Nets, hidiff.NetLEDM)
 	require.ErrorContains(t, w.Save(path, checkpoint.F32), "weights lack net_le_dm")
-	_, err = hidiff.LoadWeights(path)
+	_, err = hidiff.LoadWeights(t.Context(), hidiff.LoadOptions{}, path)
 	require.NoError(t, err, "the older file is as it was")
 }
 
@@ -127,9 +128,9 @@ func TestReadWeights(t *testing.T) {
 	require.NoError(t, want.Save(path, checkpoint.F16))
 	data, err := os.ReadFile(path)
 	require.NoError(t, err)
-	got, err := hidiff.ReadWeights("built-in model x", data)
+	got, err := hidiff.ReadWeights(hidiff.LoadOptions{}, "built-in model x", data)
 	require.NoError(t, err)
-	loaded, err := hidiff.LoadWeights(path)
+	loaded, err := hidiff.LoadWeights(t.Context(), hidiff.LoadOptions{}, path)
 	require.NoError(t, err)
 	require.Equal(t, loaded.Nets, got.Nets)
 	require.Equal(t, loaded.Config, got.Config)
@@ -139,11 +140,11 @@ func TestReadWeights(t *testing.T) {
 		require.Equal(t, "F16", got.DTypes[net])
 	}
 
-	_, err = hidiff.ReadWeights("that file", []byte("net_g was retrained"))
+	_, err = hidiff.ReadWeights(hidiff.LoadOptions{}, "that file", []byte("net_g was retrained"))
 	require.ErrorContains(t, err, "that file: neither a .pth file")
-	d, err := os.ReadFile(conformance.Testdata("checkpoints", "gopro_tiny_net_d.pth"))
+	d, err := os.ReadFile(reference.Testdata("checkpoints", "gopro_tiny_net_d.pth"))
 	require.NoError(t, err)
-	_, err = hidiff.ReadWeights("that file", d)
+	_, err = hidiff.ReadWeights(hidiff.LoadOptions{}, "that file", d)
 	var missing *hidiff.MissingError
 	require.ErrorAs(t, err, &missing)
 	require.Equal(t, []hidiff.Network{hidiff.NetD}, missing.Given)
@@ -166,7 +167,7 @@ func TestLoadSwappedNames(t *testing.T) {
 	savePTH(t, w.Nets[hidiff.NetG], dir, "net_d.pth")
 	savePTH(t, w.Nets[hidiff.NetLEDM], dir, "net_g.pth")
 	savePTH(t, w.Nets[hidiff.NetD], dir, "net_le_dm.pth")
-	got, err := hidiff.LoadWeights(dir)
+	got, err := hidiff.LoadWeights(t.Context(), hidiff.LoadOptions{}, dir)
 	require.NoError(t, err)
 	require.Equal(t, w.Hash(), got.Hash())
 	require.Equal(t, filepath.Join(dir, "net_d.pth"), got.Sources[hidiff.NetG])
@@ -180,13 +181,13 @@ func TestLoadParamKey(t *testing.T) {
 		value.Set("params_ema", ema.Nets[net])
 		require.NoError(t, checkpoint.WritePTH(filepath.Join(dir, string(net)+".pth"), value))
 	}
-	got, err := hidiff.LoadWeights(dir)
+	got, err := hidiff.LoadWeights(t.Context(), hidiff.LoadOptions{}, dir)
 	require.NoError(t, err)
 	require.Equal(t, w.Hash(), got.Hash())
-	got, err = hidiff.LoadOptions{ParamKey: "params_ema"}.LoadWeights(dir)
+	got, err = hidiff.LoadWeights(t.Context(), hidiff.LoadOptions{ParamKey: "params_ema"}, dir)
 	require.NoError(t, err)
 	require.Equal(t, ema.Hash(), got.Hash())
-	_, err = hidiff.LoadOptions{ParamKey: "ema"}.LoadWeights(dir)
+	_, err = hidiff.LoadWeights(t.Context(), hidiff.LoadOptions{ParamKey: "ema"}, dir)
 	require.ErrorContains(t, err, `net_d.pth: no weights under "ema"`)
 }
 
@@ -194,7 +195,7 @@ func TestLoadFolderChoosesIteration(t *testing.T) {
 	first, last := tinyWeights("first"), tinyWeights("last")
 	load := func(dir string) *hidiff.Weights {
 		t.Helper()
-		w, err := hidiff.LoadWeights(dir)
+		w, err := hidiff.LoadWeights(t.Context(), hidiff.LoadOptions{}, dir)
 		require.NoError(t, err)
 		return w
 	}
@@ -220,16 +221,16 @@ func TestLoadFolderChoosesIteration(t *testing.T) {
 	require.Equal(t, filepath.Join(models, "net_d_latest.pth")+" (latest of 4 iterations)", w.Sources[hidiff.NetD])
 
 	savePTH(t, first.Nets[hidiff.NetG], models, "net_g.pth")
-	_, err := hidiff.LoadWeights(models)
+	_, err := hidiff.LoadWeights(t.Context(), hidiff.LoadOptions{}, models)
 	require.ErrorContains(t, err, "net_g_latest.pth: this is net_g, as is "+filepath.Join(models, "net_g.pth"))
 
 	apart := t.TempDir()
 	savePTH(t, first.Nets[hidiff.NetG], apart, "net_g_1.pth")
 	savePTH(t, first.Nets[hidiff.NetD], apart, "net_d_2.pth")
-	_, err = hidiff.LoadWeights(apart)
+	_, err = hidiff.LoadWeights(t.Context(), hidiff.LoadOptions{}, apart)
 	require.ErrorContains(t, err, "no iteration is there of all of net_d, net_g")
 
-	_, err = hidiff.LoadWeights(t.TempDir())
+	_, err = hidiff.LoadWeights(t.Context(), hidiff.LoadOptions{}, t.TempDir())
 	require.ErrorContains(t, err, "the folder holds no weights")
 }
 
@@ -290,13 +291,13 @@ func TestLoadRefuses(t *testing.T) {
 		{[]string{stated("text.safetensors", "gopro")}, []string{"text.safetensors: metadata hidiff.config"}},
 		{[]string{stated("a.safetensors", w.Config), stated("b.safetensors", deeper)}, []string{"a.safetensors", "b.safetensors do not belong together: their configurations differ"}},
 	} {
-		_, err := hidiff.LoadWeights(c.paths...)
+		_, err := hidiff.LoadWeights(t.Context(), hidiff.LoadOptions{}, c.paths...)
 		require.Error(t, err, "%v", c.paths)
 		for _, want := range c.want {
 			require.ErrorContains(t, err, want)
 		}
 	}
-	_, err := hidiff.LoadWeights(g, ledm, fullD)
+	_, err := hidiff.LoadWeights(t.Context(), hidiff.LoadOptions{}, g, ledm, fullD)
 	require.NoError(t, err, "denoisers of both kinds work with either encoder")
 }
 
@@ -305,7 +306,7 @@ func TestFillWeightsFillsAll(t *testing.T) {
 	c := configurations()["realblur_tiny"]
 	w := hidiff.FillWeights(c, func(net, key string, shape []int) []float32 {
 		asked = append(asked, net)
-		return conformance.FillParam("p", net, key, shape)
+		return reference.Fill("p", net, key, shape)
 	})
 	require.Equal(t, []string{"net_g", "net_le", "net_le_dm", "net_d"}, slices.Compact(asked))
 	for net, sd := range w.Nets {

@@ -107,7 +107,7 @@ func (t *Tensor) rowsOf(b band, halo int) *Tensor {
 	if t.mem.buffer != nil {
 		return v
 	}
-	c := NewParts(t.d, t.parts, v.shape...)
+	c := newParts(t.d, t.parts, v.shape...)
 	if !t.d.Dry() {
 		t.d.Upload(c.mem.buffer, 0, asBytes(t.mem.host[v.offset/4:][:v.rows()*v.width()]))
 	}
@@ -122,7 +122,7 @@ func (t *Tensor) target(b band) *Tensor {
 		return v
 	}
 	v.Release()
-	return NewParts(t.d, t.parts, v.shape...)
+	return newParts(t.d, t.parts, v.shape...)
 }
 
 // commit stores a finished band, and releases it.

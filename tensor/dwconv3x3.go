@@ -40,7 +40,7 @@ func (w *Depthwise) Apply(x *Tensor) *Tensor {
 // of the weight and the bias.
 func (w *Depthwise) Backward(x, dy *Tensor) *Tensor {
 	expect(slices.Equal(dy.shape, x.shape) && dy.parts == x.parts, "dwconv3x3", "dy", fmt.Sprintf("%v in %d parts", x.shape, x.parts), dy)
-	dx := NewParts(x.d, x.parts, x.shape...)
+	dx := newParts(x.d, x.parts, x.shape...)
 	eachBand(x, bandCost{widths: []int{x.width(), x.width(), x.width()}, halo: 1}, func(b band) {
 		xb, dyb, dxb := x.rowsOf(b, 0), dy.rowsOf(b, 1), dx.target(b)
 		w.backward(xb, dyb, dxb, b)
@@ -62,7 +62,7 @@ func (w *Depthwise) convolve(x, y *Tensor, b band, entry string) {
 // output, dy, where u is the convolution of x: the band and a row around it.
 func (w *Depthwise) gateBackward(x, dy *Tensor, b band) (gated, du *Tensor) {
 	gated = New(x.d, dy.shape...)
-	du = NewParts(x.d, 2, withChannels(dy, w.channels)...)
+	du = newParts(x.d, 2, withChannels(dy, w.channels)...)
 	dyv, dy0 := dy.view()
 	w.launch("gate_back", w.taps, x, b, 0, dy0, dyv, gated.whole(), du.whole())
 	return gated, du

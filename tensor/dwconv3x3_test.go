@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"testing"
 
-	"hidiff/conformance/ref"
+	"hidiff/internal/ref"
 
 	"github.com/stretchr/testify/require"
 )
@@ -133,7 +133,7 @@ func TestDepthwiseBackwardInBands(t *testing.T) {
 	dx, dw, db := ref.DWConv3x3Backward(x, weight, bias, g)
 	w := NewDepthwise(d, 9, 3, trainable(d, weight), trainable(d, bias))
 	xt, gt := inParts(d, x, 3), inParts(d, g, 3)
-	got := NewParts(d, 3, xt.shape...)
+	got := newParts(d, 3, xt.shape...)
 	for image := range 2 {
 		for _, rows := range [][2]int{{0, 1}, {1, 6}, {6, 11}} {
 			b := band{image, 1, rows[0], rows[1], 11}

@@ -60,7 +60,7 @@ func (f *FeedForward) Backward(x, dy, dmodulation *Tensor) *Tensor {
 		gated.Release()
 
 		hb := h.within(b, b.grow(2))
-		dh := NewParts(d, 2, hb.shape...)
+		dh := newParts(d, 2, hb.shape...)
 		f.Depth.backward(hb, du, dh, b)
 		du.Release()
 		hb.Release()
@@ -80,7 +80,7 @@ func (f *FeedForward) Backward(x, dy, dmodulation *Tensor) *Tensor {
 func (f *FeedForward) wide(x *Tensor, b band, halo int) *Tensor {
 	xb := x.rowsOf(b, halo)
 	defer xb.Release()
-	h := NewParts(x.d, 2, xb.shape[0], xb.shape[1], xb.shape[2], f.In.out)
+	h := newParts(x.d, 2, xb.shape[0], xb.shape[1], xb.shape[2], f.In.out)
 	f.In.multiply(xb, h, Fused{}, b.image)
 	return h
 }

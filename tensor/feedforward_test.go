@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"hidiff/conformance/ref"
+	"hidiff/internal/ref"
 	"hidiff/wgpu"
 
 	"github.com/stretchr/testify/require"
@@ -112,7 +112,7 @@ func TestFeedForwardBackward(t *testing.T) {
 					defer f.Release()
 					var dm *Tensor
 					if p["k"] != nil {
-						dm = NewParts(d, 2, x.shape[0], 2*x.Channels())
+						dm = newParts(d, 2, x.shape[0], 2*x.Channels())
 						dm.Zero()
 					}
 					e := Execution{}
@@ -121,7 +121,7 @@ func TestFeedForwardBackward(t *testing.T) {
 					}
 					d := d.With(e)
 					for times := 1; times <= 2; times++ {
-						poisoned(d, x, NewParts(d, 2, x.shape[0], h, w, f.In.out), New(d, x.shape[0], h, w, f.Out.in))
+						poisoned(d, x, newParts(d, 2, x.shape[0], h, w, f.In.out), New(d, x.shape[0], h, w, f.Out.in))
 						dx := f.Backward(x.on(d), g.on(d), dm)
 						requireGradient(t, "x", dx, want["x"], 1e-5)
 						requirePadding(t, dx)
@@ -153,7 +153,7 @@ func TestFeedForwardBackwardRepeats(t *testing.T) {
 	x, g := imageOf(d, p["x"]), imageOf(d, p["g"])
 	run := func() (out [][]float32) {
 		f := feedForward(d, p, trainable)
-		dm := NewParts(d, 2, 2, 66)
+		dm := newParts(d, 2, 2, 66)
 		dm.Zero()
 		out = append(out, stored(t, f.Backward(x, g, dm)), stored(t, dm))
 		for _, q := range f.Parameters() {

@@ -112,7 +112,7 @@ func (r rowSums) products(a, b *Tensor, taps int) partialSums {
 func (r rowSums) columns(a *Tensor) partialSums {
 	d, n4 := a.d, a.width()/4
 	lines, splits := r.chunks(n4, 8192)
-	p := partialSums{NewParts(d, a.parts, r.runs*splits, a.Channels()), r.runs, splits}
+	p := partialSums{newParts(d, a.parts, r.runs*splits, a.Channels()), r.runs, splits}
 	av, a0 := a.view()
 	gradientShader.run(d, "columns", gradientConstants{}, gradientParams{
 		Rows: r.rows, Width: r.width, Lines: lines, Splits: splits, Chunks: r.runs * splits, N4: n4, A0: a0,
@@ -133,7 +133,7 @@ func (p partialSums) total(parts int, shape ...int) *Tensor {
 	if p.splits == 1 {
 		return p.Reshape(shape...)
 	}
-	y := NewParts(p.d, parts, shape...)
+	y := newParts(p.d, parts, shape...)
 	p.finish("total", 1, 1, y, gradientParams{Count: p.runs * p.size()})
 	return y
 }

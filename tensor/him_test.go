@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"hidiff/conformance/ref"
+	"hidiff/internal/ref"
 
 	"github.com/stretchr/testify/require"
 )

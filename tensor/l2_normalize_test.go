@@ -3,7 +3,7 @@ package tensor
 import (
 	"testing"
 
-	"hidiff/conformance/ref"
+	"hidiff/internal/ref"
 
 	"github.com/stretchr/testify/require"
 )

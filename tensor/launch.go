@@ -32,7 +32,7 @@ func newLike(x *Tensor, parts int, shape []int) *Tensor {
 	if len(shape) == 4 {
 		return newWhole(x.d, parts, shape...)
 	}
-	return NewParts(x.d, parts, shape...)
+	return newParts(x.d, parts, shape...)
 }
 
 // withChannels returns x's shape with another last axis.

@@ -152,10 +152,10 @@ func (l *Linear) backwardBand(i int, x, dy, add, dmodulation *Tensor, b band, in
 	n.Release()
 	switch {
 	case s.folds():
-		dn := NewParts(x.d, x.parts, x.shape...)
+		dn := newParts(x.d, x.parts, x.shape...)
 		l.transpose(i).multiply(dy, dn, Fused{}, 0)
 		if into == nil {
-			into = NewParts(x.d, x.parts, x.shape...)
+			into = newParts(x.d, x.parts, x.shape...)
 			defer into.Release()
 		}
 		s.differentiate(x, dn, add, dmodulation, into, b.image)
@@ -185,7 +185,7 @@ func (l *Linear) output(x *Tensor, f Fused) *Tensor {
 	if len(shape) == 4 {
 		return newWhole(x.d, l.outParts, shape...)
 	}
-	return NewParts(x.d, l.outParts, shape...)
+	return newParts(x.d, l.outParts, shape...)
 }
 
 // multiply computes y = f(x) for tensors on the device. image is the set of

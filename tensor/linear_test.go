@@ -6,7 +6,7 @@ import (
 	"math"
 	"testing"
 
-	"hidiff/conformance/ref"
+	"hidiff/internal/ref"
 
 	"github.com/stretchr/testify/require"
 )
@@ -233,7 +233,7 @@ func TestLinearBackward(t *testing.T) {
 				l, at := NewLinearStack(d, []LinearSpec{first, second})
 				require.Equal(t, []int{0, 16}, at)
 				d := d.With(Execution{Scratch: mode.scratch, Offload: mode.offload})
-				x, g := newWhole(d, 1, 2, h, w, in), NewParts(d, 1, 2, h, w, 32)
+				x, g := newWhole(d, 1, 2, h, w, in), newParts(d, 1, 2, h, w, 32)
 				put(t, x, p["x"])
 				put(t, g, widened(dy, 32))
 				poisoned(d, New(d, 2, h, w, in), New(d, 2, h, w, in))

@@ -166,7 +166,7 @@ func (a *Attention) gramBlock(d *Device) int {
 // halo rows around it.
 func (a *Attention) project(x *Tensor, b band, halo int) *Tensor {
 	xb := x.rowsOf(b, halo)
-	qkv := NewParts(x.d, 3*a.Heads, withChannels(xb, a.QKV.out)...)
+	qkv := newParts(x.d, 3*a.Heads, withChannels(xb, a.QKV.out)...)
 	a.QKV.multiply(xb, qkv, Fused{}, b.image)
 	xb.Release()
 	return qkv

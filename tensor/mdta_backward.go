@@ -15,7 +15,7 @@ func (a *Attention) Backward(x, dy, dmodulation *Tensor) *Tensor {
 	expect(slices.Equal(dy.shape, x.shape) && dy.parts == x.parts, "mdta", "dy", fmt.Sprintf("%v in %d parts", x.shape, x.parts), dy)
 	d, wide := x.d, a.QKV.n
 	bands := a.bands(x, bandCost{widths: []int{x.width(), wide}, scratch: 3 * wide, halo: 2, work: a.work()})
-	v := NewParts(d, a.Heads, x.shape...)
+	v := newParts(d, a.Heads, x.shape...)
 	partials, qkv := a.correlate(x, v, bands)
 	if len(bands) > 1 {
 		qkv.Release()
@@ -38,7 +38,7 @@ func (a *Attention) Backward(x, dy, dmodulation *Tensor) *Tensor {
 		}
 		du := a.applyBack(qkv, dy, maps, diagonals, b.grow(1))
 		own := qkv.within(b, b.grow(2))
-		dqkv := NewParts(d, own.parts, own.shape...)
+		dqkv := newParts(d, own.parts, own.shape...)
 		a.Depth.backward(own, du, dqkv, b)
 		du.Release()
 		own.Release()
@@ -102,9 +102,9 @@ func (a *Attention) differentiate(m *Linear, sums, attn, dyv *Tensor) (maps, dia
 func (a *Attention) applyBack(qkv, dy, maps, diagonals *Tensor, b band) *Tensor {
 	d := qkv.d
 	c, c4 := a.sizes()
-	u := NewParts(d, qkv.parts, b.images, b.y1-b.y0, qkv.shape[2], qkv.Channels())
+	u := newParts(d, qkv.parts, b.images, b.y1-b.y0, qkv.shape[2], qkv.Channels())
 	a.Depth.convolve(qkv, u, b, "plain")
-	du := NewParts(d, u.parts, u.shape...)
+	du := newParts(d, u.parts, u.shape...)
 	dyb := dy.rowsOf(b, 0)
 	pixels := (b.y1 - b.y0) * u.shape[2]
 	apply := func(values bool, x *Tensor, kinds, depth int) {

@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"hidiff/conformance/ref"
+	"hidiff/internal/ref"
 	"hidiff/wgpu"
 
 	"github.com/stretchr/testify/require"
@@ -159,7 +159,7 @@ func requireAttention(t *testing.T, d *Device, a *Attention, p, want ref.Params,
 	defer g.Release()
 	n, h, w := x.geometry()
 	c := pad4(x.Channels() / a.Heads)
-	poisoned(d, x, x, NewParts(d, 3*a.Heads, n, h, w, a.QKV.out), New(d, n, a.Heads, c+2, c), New(d, n, a.Heads, c, c),
+	poisoned(d, x, x, newParts(d, 3*a.Heads, n, h, w, a.QKV.out), New(d, n, a.Heads, c+2, c), New(d, n, a.Heads, c, c),
 		New(d, 2, n, a.Heads, c+2, c), New(d, 2, n, a.Heads, c, c), New(d, n, a.Heads, 2*c+x.width(), c))
 	y := a.Apply(x, false)
 	requireGradient(t, "forward", y, attentionReference(p), tolerance)
@@ -213,7 +213,7 @@ func TestAttentionBackward(t *testing.T) {
 					d := d.With(Execution{Scratch: scratch})
 					var dm *Tensor
 					if c.modulated {
-						dm = NewParts(d, 2, c.images, 2*c.dim)
+						dm = newParts(d, 2, c.images, 2*c.dim)
 						dm.Zero()
 					}
 					for times := 1; times <= 2; times++ {
@@ -258,7 +258,7 @@ func TestAttentionBackwardRepeats(t *testing.T) {
 	x, g := imageOf(d, p["x"]), imageOf(d, p["g"])
 	run := func() (out [][]float32) {
 		a := attention(d, p, noneFrozen)
-		dm := NewParts(d, 2, 2, 2*66)
+		dm := newParts(d, 2, 2, 2*66)
 		dm.Zero()
 		out = append(out, stored(t, a.Backward(x, g, dm)), stored(t, dm))
 		for _, q := range a.Parameters() {

@@ -71,7 +71,7 @@ type Linear struct {
 
 // NewLinear packs a linear map. The parameters can be released afterwards.
 func NewLinear(d *Device, s LinearSpec) *Linear {
-	l := plan(d, s)
+	l := layOut(d, s)
 	l.specs, l.at = []LinearSpec{s}, []int{0}
 	l.allocate()
 	l.Repack()
@@ -81,11 +81,11 @@ func NewLinear(d *Device, s LinearSpec) *Linear {
 // NewLinearStack packs several maps of the same input into one. Its outputs
 // stand side by side in one part, map i's from at[i] on, as stored.
 func NewLinearStack(d *Device, specs []LinearSpec) (l *Linear, at []int) {
-	all := plan(d, specs[0])
+	all := layOut(d, specs[0])
 	n := 0
 	for _, s := range specs {
 		at = append(at, n)
-		n += ceilDiv(plan(d, s).n, 16) * 16
+		n += ceilDiv(layOut(d, s).n, 16) * 16
 	}
 	all.out, all.n, all.outParts = n, n, 1
 	all.specs, all.at = specs, at
@@ -97,7 +97,7 @@ func NewLinearStack(d *Device, specs []LinearSpec) (l *Linear, at []int) {
 // NewModulatedLinear plans a map whose modulation is known only image by image:
 // [Linear.Modulated] packs it. spec.Modulation stays nil.
 func NewModulatedLinear(d *Device, s LinearSpec) *Linear {
-	l := plan(d, s)
+	l := layOut(d, s)
 	l.specs, l.at = []LinearSpec{s}, []int{0}
 	return l
 }
@@ -151,8 +151,8 @@ func (l *Linear) transpose(i int) *Linear {
 	return l.back[i]
 }
 
-// plan works out how s is stored.
-func plan(d *Device, s LinearSpec) *Linear {
+// layOut works out how s is stored.
+func layOut(d *Device, s LinearSpec) *Linear {
 	l := &Linear{
 		d: d, out: s.Out, in: s.In, outParts: max(s.OutParts, 1), inParts: max(s.InParts, 1),
 		norm: s.Norm, images: 1, shuffle: max(s.Shuffle, 1),
@@ -177,7 +177,7 @@ func (s LinearSpec) taps() int {
 
 // pack fills the outputs from first on with s.
 func (l *Linear) pack(s LinearSpec, first int) {
-	own := plan(l.d, s)
+	own := layOut(l.d, s)
 	row, outer := max(s.Row, s.In)*s.taps(), s.Out
 	if s.transposed {
 		row, outer = s.Row*s.taps(), s.In
@@ -269,7 +269,7 @@ func NewDepthwise(d *Device, channels, parts int, weight, bias *Parameter) *Dept
 	if got := weight.Len(); got != channels*9 {
 		panic(&ShapeError{"depthwise", "weight", fmt.Sprintf("%d x 9 values", channels), []int{got}})
 	}
-	dw := &Depthwise{channels: channels, parts: parts, weight: weight, bias: bias, taps: NewParts(d, parts, 10, channels)}
+	dw := &Depthwise{channels: channels, parts: parts, weight: weight, bias: bias, taps: newParts(d, parts, 10, channels)}
 	dw.Repack()
 	return dw
 }
@@ -285,7 +285,7 @@ func (w *Depthwise) Repack() {
 // transpose returns taps for the gradient: turned round, without bias.
 func (w *Depthwise) transpose() *Tensor {
 	if w.back == nil {
-		w.back = NewParts(w.taps.d, w.parts, 10, w.channels)
+		w.back = newParts(w.taps.d, w.parts, 10, w.channels)
 		w.pack(w.back, nil, true)
 	}
 	return w.back

@@ -110,7 +110,7 @@ func (t *Tensor) Pixels(ctx context.Context, white uint16, width, height, channe
 func ReflectPad(x *Tensor, right, bottom int) *Tensor {
 	expect(len(x.shape) == 4 && right >= 0 && bottom >= 0, "reflect_pad", "x", "[N, H, W, C], and no negative padding", x)
 	n, h, w := x.geometry()
-	return reflectPad("reflect_pad", x, NewParts(x.d, x.parts, n, h+bottom, w+right, x.Channels()), h, w, right, bottom)
+	return reflectPad("reflect_pad", x, newParts(x.d, x.parts, n, h+bottom, w+right, x.Channels()), h, w, right, bottom)
 }
 
 // ReflectPadBackward returns the gradient of x for y = ReflectPad(x, right,
@@ -119,7 +119,7 @@ func ReflectPadBackward(dy *Tensor, right, bottom int) *Tensor {
 	n, h, w := dy.geometry()
 	expect(len(dy.shape) == 4 && right < w && bottom < h, "reflect_pad", "dy", "[N, H, W, C] with padding", dy)
 	h, w = h-bottom, w-right
-	return reflectPad("reflect_pad_gradient", dy, NewParts(dy.d, dy.parts, n, h, w, dy.Channels()), h, w, right, bottom)
+	return reflectPad("reflect_pad_gradient", dy, newParts(dy.d, dy.parts, n, h, w, dy.Channels()), h, w, right, bottom)
 }
 
 func reflectPad(entry string, x, y *Tensor, h, w, right, bottom int) *Tensor {

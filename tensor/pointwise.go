@@ -141,7 +141,7 @@ func ScaleShift(x, k, s *Tensor) *Tensor {
 // ScaleShiftBackward returns the gradients of x, k and s for
 // y = ScaleShift(x, k, s) under dy.
 func ScaleShiftBackward(x, k, dy *Tensor) (dx, dk, ds *Tensor) {
-	zero := NewParts(k.d, k.parts, k.shape...)
+	zero := newParts(k.d, k.parts, k.shape...)
 	zero.Zero()
 	dx = ScaleShift(dy, k, zero)
 	zero.Release()

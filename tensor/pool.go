@@ -12,7 +12,7 @@ func AdaptiveAvgPool(x *Tensor, out int) *Tensor {
 	expect(len(x.shape) == 4 && out > 0, "adaptive_avg_pool", "x", "[N, H, W, C], and out at least 1", x)
 	d, c4 := x.d, x.width()/4
 	n, h, w := x.geometry()
-	sums := NewParts(d, x.parts, n, h, out, x.Channels())
+	sums := newParts(d, x.parts, n, h, out, x.Channels())
 	// A row of x lies within as many columns of sums.
 	cost := bandCost{widths: []int{sums.width(), ceilDiv(w, out) * x.width()}}
 	eachBand(sums, cost, func(b band) {
@@ -28,7 +28,7 @@ func AdaptiveAvgPool(x *Tensor, out int) *Tensor {
 		xb.Release()
 		sums.commit(b, sb)
 	})
-	y := NewParts(d, x.parts, n, out, out, x.Channels())
+	y := newParts(d, x.parts, n, out, out, x.Channels())
 	poolShader.run(d, "down", none{}, poolParams{Rows: h, Width: w, Out: out, Channels: c4, Images: n}, call{
 		views:  views(sums.whole(), y.whole()),
 		groups: spread(ceilDiv(n*out*out*c4, 64)),

@@ -26,7 +26,7 @@ type Reverse struct {
 // activation, and of the sample x, for the next sample's dy.
 func (r Reverse) backward(h, x, dy *Tensor, act Activation) (dh, dx *Tensor) {
 	d := h.d
-	dh, dx = NewParts(d, h.parts, h.shape...), NewParts(d, x.parts, x.shape...)
+	dh, dx = newParts(d, h.parts, h.shape...), newParts(d, x.parts, x.shape...)
 	hv, h0 := h.view()
 	xv, x0 := x.view()
 	gv, g0 := dy.view()

@@ -28,11 +28,11 @@ type memory struct {
 }
 
 // New returns a tensor with undefined content.
-func New(d *Device, shape ...int) *Tensor { return NewParts(d, 1, shape...) }
+func New(d *Device, shape ...int) *Tensor { return newParts(d, 1, shape...) }
 
-// NewParts returns a tensor whose last axis is stored as equal parts, each
+// newParts returns a tensor whose last axis is stored as equal parts, each
 // padded to a multiple of four.
-func NewParts(d *Device, parts int, shape ...int) *Tensor {
+func newParts(d *Device, parts int, shape ...int) *Tensor {
 	t := layout(d, parts, shape)
 	b, err := d.Alloc(fmt.Sprint(shape), t.bytes())
 	if err != nil {
@@ -58,7 +58,7 @@ func layout(d *Device, parts int, shape []int) *Tensor {
 // where [Execution].Offload says so.
 func newWhole(d *Device, parts int, shape ...int) *Tensor {
 	if !d.execute.Offload {
-		return NewParts(d, parts, shape...)
+		return newParts(d, parts, shape...)
 	}
 	t := layout(d, parts, shape)
 	t.mem = &memory{users: 1}
@@ -76,7 +76,7 @@ func From(d *Device, values []float32, shape ...int) *Tensor {
 
 // FromParts is From for a last axis in parts.
 func FromParts(d *Device, values []float32, parts int, shape ...int) *Tensor {
-	create := NewParts
+	create := newParts
 	if len(shape) == 4 {
 		create = newWhole
 	}
@@ -256,7 +256,7 @@ func asBytes(f []float32) []byte {
 
 // Clone returns a copy.
 func (t *Tensor) Clone() *Tensor {
-	c := NewParts(t.d, t.parts, t.shape...)
+	c := newParts(t.d, t.parts, t.shape...)
 	t.d.Copy(c.mem.buffer, 0, t.mem.buffer, t.offset, t.bytes())
 	return c
 }
@@ -272,7 +272,7 @@ func (t *Tensor) Device() *Device { return t.d }
 
 // ZerosLike returns a tensor of t's shape and parts that holds zeros.
 func (t *Tensor) ZerosLike() *Tensor {
-	z := NewParts(t.d, t.parts, t.shape...)
+	z := newParts(t.d, t.parts, t.shape...)
 	z.Zero()
 	return z
 }

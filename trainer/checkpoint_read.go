@@ -1,6 +1,7 @@
 package trainer
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -55,7 +56,7 @@ func loadState(path string) (any, error) {
 	if top, ok := value.(*checkpoint.Dict); err == nil && ok && dictItem(top, "optimizers") != nil {
 		return value, nil
 	}
-	if _, notWeights := checkpoint.Open(path); notWeights == nil {
+	if _, notWeights := checkpoint.Open(context.Background(), path); notWeights == nil {
 		return nil, fmt.Errorf("%s holds weights, not a training state such as %s%s", path, stateName(1000), nearestState(path))
 	}
 	return value, err
@@ -155,9 +156,9 @@ func (c *Checkpoint) readNetworks(statePath string) error {
 	for _, net := range networksOf(c.Params) {
 		base := fmt.Sprintf("%s_%d.pth", net, c.Iter)
 		folder := filepath.Dir(statePath)
-		file, err := checkpoint.Open(filepath.Join(filepath.Dir(folder), "models", base))
+		file, err := checkpoint.Open(context.Background(), filepath.Join(filepath.Dir(folder), "models", base))
 		if errors.Is(err, fs.ErrNotExist) {
-			file, err = checkpoint.Open(filepath.Join(folder, base))
+			file, err = checkpoint.Open(context.Background(), filepath.Join(folder, base))
 		}
 		if errors.Is(err, fs.ErrNotExist) {
 			missing = append(missing, base)

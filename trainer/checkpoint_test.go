@@ -110,7 +110,7 @@ func TestCheckpointRoundTrip(t *testing.T) {
 	require.Equal(t, first, snapshot(t, e.dir), "equal checkpoints give different bytes")
 	require.Len(t, first, 3) // two networks and a state
 
-	file, err := checkpoint.Open(e.modelPath("net_le", "8000"))
+	file, err := checkpoint.Open(t.Context(), e.modelPath("net_le", "8000"))
 	require.NoError(t, err)
 	require.NotContains(t, file.Groups, "params_ema")
 }
@@ -120,7 +120,7 @@ func TestLatestNetworks(t *testing.T) {
 	c := testCheckpoint(7)
 	require.NoError(t, e.saveLatest(c))
 	require.ElementsMatch(t, []string{"models/net_g_latest.pth", "models/net_le_latest.pth"}, sortedNames(snapshot(t, e.dir)))
-	file, err := checkpoint.Open(e.modelPath("net_g", "latest"))
+	file, err := checkpoint.Open(t.Context(), e.modelPath("net_g", "latest"))
 	require.NoError(t, err)
 	weights, err := file.Weights("params_ema")
 	require.NoError(t, err)
@@ -147,7 +147,7 @@ func TestLoadPyTorch(t *testing.T) {
 	moments := dictItem(r.only(raw.(*checkpoint.Dict), "optimizers"), "state").(*checkpoint.Dict)
 	files := map[string]*checkpoint.StateDict{}
 	for _, net := range []string{"net_g", "net_le"} {
-		file, err := checkpoint.Open(filepath.Join(resumeFixture, net+"_3.pth"))
+		file, err := checkpoint.Open(t.Context(), filepath.Join(resumeFixture, net+"_3.pth"))
 		require.NoError(t, err)
 		files[net] = file.Groups["params"]
 	}

@@ -15,9 +15,6 @@ type Buffer struct {
 	groups map[*boundGroup]struct{} // cached bind groups that name this buffer
 }
 
-// Size returns the buffer's size in bytes.
-func (b *Buffer) Size() int64 { return b.size }
-
 const bufferUsage = gpu.BufferUsageStorage | gpu.BufferUsageUniform | gpu.BufferUsageCopySrc | gpu.BufferUsageCopyDst
 
 // pool keeps released buffers by exact size: shapes repeat, so a steady state

@@ -9,7 +9,7 @@ import (
 // ErrDeviceLost is wrapped by every error that follows the loss of the device:
 // a driver reset, an unplugged GPU, or a watchdog. Where wgpu-native notices it
 // first, while waiting, there is none: that ends the process.
-var ErrDeviceLost = errors.New("the GPU device was lost (driver reset, watchdog or unplugged): try again, with a smaller --memory if it recurs")
+var ErrDeviceLost = errors.New("the GPU device was lost (driver reset, watchdog or unplugged): try again, with a smaller memory budget if it recurs")
 
 // MemoryError says that an allocation did not fit the budget or the device.
 type MemoryError struct {

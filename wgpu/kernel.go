@@ -40,9 +40,6 @@ type Kernel struct {
 	pipeline *gpu.ComputePipeline
 }
 
-// Label returns the name given in the spec.
-func (k *Kernel) Label() string { return k.spec.Label }
-
 type kernelKey struct {
 	hash  uint64
 	entry string

@@ -290,11 +290,11 @@ func (d *Device) Flush() error {
 // Read copies len(dst) bytes (a multiple of 4) of b to the host, after all
 // work issued so far. It returns early when ctx ends.
 func (d *Device) Read(ctx context.Context, b *Buffer, offset int64, dst []byte) error {
-	return d.ReadAsync(b, offset, int64(len(dst))).Wait(ctx, dst)
+	return d.readAsync(b, offset, int64(len(dst))).wait(ctx, dst)
 }
 
-// Readback is a copy to the host under way.
-type Readback struct {
+// readback is a copy to the host under way.
+type readback struct {
 	dev     *Device
 	staging *gpu.Buffer
 	size    int64
@@ -302,12 +302,12 @@ type Readback struct {
 	err     error
 }
 
-// ReadAsync starts copying n bytes (a multiple of 4) of b to the host, after
-// all work issued so far, and returns at once. Wait must be called once.
-func (d *Device) ReadAsync(b *Buffer, offset, n int64) *Readback {
+// readAsync starts copying n bytes (a multiple of 4) of b to the host, after
+// all work issued so far, and returns at once. wait must be called once.
+func (d *Device) readAsync(b *Buffer, offset, n int64) *readback {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	rb := &Readback{dev: d, size: n, done: make(chan gpu.MapAsyncStatus, 1)}
+	rb := &readback{dev: d, size: n, done: make(chan gpu.MapAsyncStatus, 1)}
 	d.stats.Reads++
 	if rb.err = d.failure(); rb.err != nil || d.dry {
 		return rb
@@ -330,8 +330,8 @@ func (d *Device) ReadAsync(b *Buffer, offset, n int64) *Readback {
 	return rb
 }
 
-// Wait blocks until the copy is done and stores it in dst.
-func (rb *Readback) Wait(ctx context.Context, dst []byte) error {
+// wait blocks until the copy is done and stores it in dst.
+func (rb *readback) wait(ctx context.Context, dst []byte) error {
 	d := rb.dev
 	if rb.staging != nil {
 		defer func() {

@@ -18,7 +18,7 @@ var fixtures = filepath.Join("..", "..", "..", "shared", "fixtures")
 
 func mustOpen(t *testing.T, path string) *File {
 	t.Helper()
-	f, err := Open(path)
+	f, err := Open(t.Context(), path)
 	require.NoError(t, err)
 	return f
 }
@@ -147,7 +147,7 @@ func TestOpenErrors(t *testing.T) {
 		{write("legacy2.pth", string(legacy[:len(legacy)-1])), `the file ends early (truncated download?): storage "971467936" needs`},
 	} {
 		t.Run(filepath.Base(c.path), func(t *testing.T) {
-			_, err := Open(c.path)
+			_, err := Open(t.Context(), c.path)
 			require.ErrorContains(t, err, c.path)
 			require.ErrorContains(t, err, c.want)
 		})
@@ -231,7 +231,7 @@ func TestSharedFixtures(t *testing.T) {
 	for _, path := range paths {
 		name := strings.TrimSuffix(filepath.Base(path), ".pth")
 		t.Run(name, func(t *testing.T) {
-			file, err := Open(path)
+			file, err := Open(t.Context(), path)
 			if name == "bad_malicious" || name == "bad_truncated_net_d" {
 				require.Error(t, err)
 				return

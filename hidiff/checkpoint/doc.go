@@ -5,7 +5,7 @@
 // [Open] reads any of the three formats, found by content and never by
 // extension, and returns the state_dicts of the file:
 //
-//	file, err := checkpoint.Open("net_g.pth")
+//	file, err := checkpoint.Open(ctx, "net_g.pth")
 //	...
 //	weights, err := file.Weights("params") // or "" for the usual one
 //	for key, array := range weights.All() {

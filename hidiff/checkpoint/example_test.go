@@ -1,6 +1,7 @@
 package checkpoint_test
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -16,7 +17,7 @@ func Example() {
 	}
 	defer os.RemoveAll(dir)
 
-	file, err := checkpoint.Open("testdata/gopro_tiny_net_d.pth")
+	file, err := checkpoint.Open(context.Background(), "testdata/gopro_tiny_net_d.pth")
 	if err != nil {
 		panic(err)
 	}
@@ -34,7 +35,7 @@ func Example() {
 		panic(err)
 	}
 
-	read, err := checkpoint.Open(bundle)
+	read, err := checkpoint.Open(context.Background(), bundle)
 	if err != nil {
 		panic(err)
 	}

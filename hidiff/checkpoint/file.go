@@ -2,6 +2,7 @@ package checkpoint
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -36,14 +37,33 @@ type File struct {
 
 // Open reads a .pth or safetensors file; the content decides which, not the
 // name. It fails, naming the file, where that is neither, damaged, or holds no
-// weights.
-func Open(path string) (*File, error) {
+// weights, and where ctx ends while it reads.
+func Open(ctx context.Context, path string) (*File, error) {
 	var file *File
 	err := withFile(path, func(r io.ReaderAt, size int64) (err error) {
-		file, err = Read(r, size, path)
+		file, err = Read(untilDone{ctx, r}, size, path)
 		return err
 	})
 	return file, err
+}
+
+// untilDone reads until its context ends.
+type untilDone struct {
+	ctx context.Context
+	io.ReaderAt
+}
+
+func (r untilDone) ReadAt(p []byte, at int64) (n int, err error) {
+	const most = 1 << 20 // bytes between two looks
+	for {
+		if err := r.ctx.Err(); err != nil {
+			return n, err
+		}
+		some, err := r.ReaderAt.ReadAt(p[n:min(len(p), n+most)], at+int64(n))
+		if n += some; n == len(p) || err != nil {
+			return n, err
+		}
+	}
 }
 
 // Read is Open on size bytes of r; name stands for the path in File and errors.

@@ -130,7 +130,7 @@ func FuzzSafetensors(f *testing.F) {
 
 // mustSmall is a small state_dict of all element types.
 func mustSmall(f *testing.F) *StateDict {
-	file, err := Open("testdata/torch_tensors.pth")
+	file, err := Open(f.Context(), "testdata/torch_tensors.pth")
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -122,7 +122,7 @@ func TestManyGroups(t *testing.T) {
 	}
 	path := filepath.Join(t.TempDir(), "x.pth")
 	require.NoError(t, WritePTH(path, v))
-	_, err := Open(path)
+	_, err := Open(t.Context(), path)
 	require.ErrorContains(t, err, path+": holds more than 1000 state_dicts")
 }
 

@@ -1,6 +1,7 @@
 package models_test
 
 import (
+	"context"
 	"fmt"
 	"log"
 	"os"
@@ -17,11 +18,11 @@ func TestMain(m *testing.M) { testgpu.Main(m) }
 func ExampleLoad() {
 	os.Setenv("HIDIFF_MODELS", "../../conformance/testdata") // where the tests' tiny model is called checkpoints
 	defer os.Unsetenv("HIDIFF_MODELS")
-	weights, err := models.Load("checkpoints")
+	weights, err := models.Load(context.Background(), hidiff.LoadOptions{}, "checkpoints")
 	if err != nil {
 		log.Fatal(err)
 	}
-	model, err := hidiff.NewModel(weights, hidiff.Options{})
+	model, err := hidiff.NewModel(context.Background(), weights, hidiff.Options{})
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -3,6 +3,7 @@
 package models
 
 import (
+	"context"
 	"embed"
 	"errors"
 	"fmt"
@@ -79,22 +80,19 @@ func (r Release) Instructions(folder string) string {
 // List returns the models that are built in, and those in the user's folder. It reads all of them,
 // and says of each that cannot be used why. Where there is no folder, or it cannot be read, List
 // returns that error beside the models that are built in.
-func List() ([]Model, error) {
+func List(ctx context.Context) ([]Model, error) {
 	all, err := places()
 	for i := range all {
-		all[i].read()
+		all[i].read(ctx)
 	}
-	return all, err
+	return all, errors.Join(ctx.Err(), err)
 }
 
 // Load loads a model. Each argument is a file, a folder, or a name: what exists is a path, and so is
 // what has a separator or a dot; paths are those of [hidiff.LoadWeights]. Without arguments it is
 // the built-in [Default]. Load fails where [hidiff.LoadWeights] does, and, saying where to look, where there is no
 // model of a name.
-func Load(args ...string) (*hidiff.Weights, error) { return LoadWith(hidiff.LoadOptions{}, args...) }
-
-// LoadWith is [Load] with options.
-func LoadWith(o hidiff.LoadOptions, args ...string) (*hidiff.Weights, error) {
+func Load(ctx context.Context, o hidiff.LoadOptions, args ...string) (*hidiff.Weights, error) {
 	if len(args) == 0 {
 		return readBuiltIn(o, Default)
 	}
@@ -112,7 +110,7 @@ func LoadWith(o hidiff.LoadOptions, args ...string) (*hidiff.Weights, error) {
 		}
 		paths[i] = m.Path
 	}
-	return o.LoadWeights(paths...)
+	return hidiff.LoadWeights(ctx, o, paths...)
 }
 
 var (
@@ -216,16 +214,16 @@ func readBuiltIn(o hidiff.LoadOptions, name string) (*hidiff.Weights, error) {
 	if err != nil {
 		return nil, err
 	}
-	return o.ReadWeights("built-in model "+name, data)
+	return hidiff.ReadWeights(o, "built-in model "+name, data)
 }
 
 // read completes a model with what its files say.
-func (m *Model) read() {
+func (m *Model) read(ctx context.Context) {
 	m.Bytes = m.size()
 	if m.Problem != "" {
 		return
 	}
-	load := func() (*hidiff.Weights, error) { return hidiff.LoadWeights(m.Path) }
+	load := func() (*hidiff.Weights, error) { return hidiff.LoadWeights(ctx, hidiff.LoadOptions{}, m.Path) }
 	if m.BuiltIn {
 		load = func() (*hidiff.Weights, error) { return readBuiltIn(hidiff.LoadOptions{}, m.Name) }
 	}

@@ -9,9 +9,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"hidiff/conformance"
 	"hidiff/hidiff"
 	"hidiff/hidiff/checkpoint"
+	"hidiff/internal/reference"
 )
 
 // tinyHash is that of the tests' tiny model.
@@ -40,7 +40,7 @@ func build(t *testing.T, files map[string][]byte) {
 // tinyBundle is the tests' tiny model in one file.
 func tinyBundle(t *testing.T, metadata map[string]string) []byte {
 	t.Helper()
-	w, err := hidiff.LoadWeights(conformance.Testdata("checkpoints"))
+	w, err := hidiff.LoadWeights(t.Context(), hidiff.LoadOptions{}, reference.Testdata("checkpoints"))
 	require.NoError(t, err)
 	delete(w.Nets, hidiff.NetLE)
 	w.Metadata = metadata
@@ -54,7 +54,7 @@ func tinyBundle(t *testing.T, metadata map[string]string) []byte {
 // tinyNetwork is the file of one network of the tiny model.
 func tinyNetwork(t *testing.T, net string) []byte {
 	t.Helper()
-	data, err := os.ReadFile(conformance.Testdata("checkpoints", "gopro_tiny_"+net+".pth"))
+	data, err := os.ReadFile(reference.Testdata("checkpoints", "gopro_tiny_"+net+".pth"))
 	require.NoError(t, err)
 	return data
 }
@@ -72,7 +72,7 @@ func TestBuiltIn(t *testing.T) {
 	found, err := fs.Glob(embedded, "*")
 	require.NoError(t, err)
 	require.Contains(t, found, Default+".safetensors")
-	all, err := List()
+	all, err := List(t.Context())
 	require.NoError(t, err)
 	require.Len(t, all, len(found), "nothing else is embedded: %v", found)
 	for _, m := range all {
@@ -106,16 +106,16 @@ func TestLoad(t *testing.T) {
 		{[]string{filepath.Join("x", "small")}, filepath.Join("x", "small", "model.safetensors")},
 		{[]string{filepath.Join("elsewhere", "net_g.pth"), filepath.Join("elsewhere", "net_d.pth"), filepath.Join("elsewhere", "net_le_dm.pth")}, filepath.Join("elsewhere", "net_d.pth")},
 	} {
-		w, err := Load(c.args...)
+		w, err := Load(t.Context(), hidiff.LoadOptions{}, c.args...)
 		require.NoError(t, err, c.args)
 		require.Equal(t, tinyHash, w.Hash())
 		require.Equal(t, c.source, w.Sources[hidiff.NetD])
 	}
 	require.NoError(t, os.Rename(filepath.Join("x", "small"), "small"))
-	w, err := Load("small")
+	w, err := Load(t.Context(), hidiff.LoadOptions{}, "small")
 	require.NoError(t, err)
 	require.Equal(t, filepath.Join("small", "model.safetensors"), w.Sources[hidiff.NetD], "what exists is a path")
-	w, err = Load()
+	w, err = Load(t.Context(), hidiff.LoadOptions{})
 	require.NoError(t, err)
 	require.Equal(t, "built-in model small", w.Sources[hidiff.NetD], "but no name is asked for here")
 }
@@ -151,19 +151,19 @@ func TestLoadRefuses(t *testing.T) {
 		{[]string{"small", "gopro.pth"}, []string{"built-in model small is whole: give it alone"}},
 		{[]string{"gopro.pth", "small"}, []string{"give it alone"}},
 	} {
-		_, err := Load(c.args...)
+		_, err := Load(t.Context(), hidiff.LoadOptions{}, c.args...)
 		require.Error(t, err, c.args)
 		for _, want := range c.want {
 			require.ErrorContains(t, err, want)
 		}
 		require.NotContains(t, err.Error(), "\n")
 	}
-	_, err := LoadWith(hidiff.LoadOptions{ParamKey: "params_ema"}, "half")
+	_, err := Load(t.Context(), hidiff.LoadOptions{ParamKey: "params_ema"}, "half")
 	require.ErrorContains(t, err, `no weights under "params_ema"`)
 	for _, args := range [][]string{nil, {"small"}} {
-		_, err = LoadWith(hidiff.LoadOptions{Prior: hidiff.OraclePrior}, args...)
+		_, err = Load(t.Context(), hidiff.LoadOptions{Prior: hidiff.OraclePrior}, args...)
 		require.ErrorContains(t, err, "weights lack net_le: the prior oracle needs net_g and net_le")
-		w, err := LoadWith(hidiff.LoadOptions{Prior: hidiff.ZeroPrior}, args...)
+		w, err := Load(t.Context(), hidiff.LoadOptions{Prior: hidiff.ZeroPrior}, args...)
 		require.NoError(t, err)
 		require.Len(t, w.Nets, 1)
 	}
@@ -172,7 +172,7 @@ func TestLoadRefuses(t *testing.T) {
 func TestList(t *testing.T) {
 	models := folder(t)
 	build(t, map[string][]byte{"small.safetensors": tinyBundle(t, map[string]string{DescriptionKey: "made up", LicenseKey: "Apache-2.0"})})
-	all, err := List()
+	all, err := List(t.Context())
 	require.NoError(t, err, "there need be no folder")
 	require.Len(t, all, 1)
 	small := all[0]
@@ -191,7 +191,7 @@ func TestList(t *testing.T) {
 	for _, other := range []string{"0123456789abcdef.part", "0123456789abcdef.part.etag", ".hidden.pth", "notes.txt", "a b.pth", "d"} {
 		put(t, nil, models, other)
 	}
-	all, err = List()
+	all, err = List(t.Context())
 	require.NoError(t, err)
 	var names []string
 	for _, m := range all {
@@ -225,7 +225,7 @@ func TestFolder(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
 	put(t, nil, file)
 	t.Setenv("HIDIFF_MODELS", file)
-	_, err = List()
+	_, err = List(t.Context())
 	require.ErrorContains(t, err, "the folder of models cannot be read")
 	require.ErrorContains(t, err, file)
 }

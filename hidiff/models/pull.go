@@ -43,6 +43,19 @@ type PullOptions struct {
 	Progress func(done, total int64) // bytes, total -1 if the server does not say; may be nil
 }
 
+// OptionError says that an option is wrong, or must be another.
+type OptionError struct {
+	Option  string // the field of [PullOptions]
+	message string
+}
+
+func (e *OptionError) Error() string { return e.message }
+
+// rename says that a model needs another name, or one.
+func rename(format string, args ...any) error {
+	return &OptionError{"Name", fmt.Sprintf(format, args...)}
+}
+
 // PartialError says that a download ended early. What has come is kept, and the same Pull goes on
 // from there.
 type PartialError struct {
@@ -83,7 +96,7 @@ func Pull(ctx context.Context, address string, o PullOptions) (Model, error) {
 	if dir := filepath.Dir(path); dir != filepath.Clean(d.folder) { // it is one network's
 		m.Path = dir
 	}
-	m.read()
+	m.read(ctx)
 	return m, nil
 }
 
@@ -129,11 +142,11 @@ func newDownload(address string, o PullOptions) (*download, error) {
 		d.name = strings.TrimSuffix(path.Base(u.Path), path.Ext(u.Path))
 	}
 	if !namePattern.MatchString(d.name) {
-		return nil, fmt.Errorf("%q cannot be a model's name: choose one of letters, digits, - and _ (--name)", d.name)
+		return nil, rename("%q cannot be a model's name: choose one of letters, digits, - and _", d.name)
 	}
 	sum, err := hex.DecodeString(o.SHA256)
 	if err != nil || len(sum) != len(d.want) {
-		return nil, fmt.Errorf("%q is no SHA-256: it has 64 hexadecimal digits, and whoever offers the file tells it (--sha256)", o.SHA256)
+		return nil, &OptionError{"SHA256", fmt.Sprintf("%q is no SHA-256: it has 64 hexadecimal digits, and whoever offers the file tells it", o.SHA256)}
 	}
 	d.want = [sha256.Size]byte(sum)
 	d.part = filepath.Join(d.folder, hex.EncodeToString(sum[:8])+".part")
@@ -163,7 +176,7 @@ func (d *download) there() (string, error) {
 		return "", err
 	}
 	if slices.ContainsFunc(builtIns, func(m Model) bool { return m.Name == d.name }) {
-		return "", fmt.Errorf("a built-in model is called %s: choose another name (--name)", d.name)
+		return "", rename("a built-in model is called %s: choose another name", d.name)
 	}
 	for _, ext := range extensions {
 		path := filepath.Join(d.folder, d.name+ext)
@@ -193,7 +206,7 @@ func (d *download) there() (string, error) {
 }
 
 func taken(path string) error {
-	return fmt.Errorf("%s is there already, with other content: delete it, or choose another name (--name)", path)
+	return rename("%s is there already, with other content: delete it, or choose another name", path)
 }
 
 // is says whether a file has the content that is wanted.
@@ -407,19 +420,19 @@ func (d *download) place() (string, error) {
 		return "", err
 	}
 	to := filepath.Join(d.folder, d.name)
-	_, err = hidiff.ReadWeights("the file", data)
+	_, err = hidiff.ReadWeights(hidiff.LoadOptions{}, "the file", data)
 	var missing *hidiff.MissingError
 	switch {
 	case err == nil:
 		if _, err := os.Lstat(to); err == nil {
-			return "", fmt.Errorf("this is a whole model, and %s is a folder already: delete that, or choose another name (--name); the file is kept", to)
+			return "", rename("this is a whole model, and %s is a folder already: delete that, or choose another name; the file is kept", to)
 		}
 		to += d.ext
 	case !errors.As(err, &missing) || len(missing.Given) != 1:
 		d.drop()
 		return "", fmt.Errorf("%w; it was deleted", err)
 	case !d.named:
-		return "", fmt.Errorf("this is %s alone: say which model it belongs to (--name), and pull its other networks under the same name; the file is kept", missing.Given[0])
+		return "", rename("this is %s alone: say which model it belongs to, and pull its other networks under the same name; the file is kept", missing.Given[0])
 	default:
 		if err := os.MkdirAll(to, 0o777); err != nil {
 			return "", d.noFolder(err)

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"hidiff/hidiff"
 	"maps"
 	"net/http"
 	"net/http/httptest"
@@ -142,7 +143,7 @@ func TestPull(t *testing.T) {
 	require.Equal(t, [2]int64{int64(len(data)), int64(len(data))}, last)
 	require.Equal(t, []string{"tiny.safetensors"}, names(t, models))
 	require.Equal(t, []string{""}, h.asked())
-	w, err := Load("tiny")
+	w, err := Load(t.Context(), hidiff.LoadOptions{}, "tiny")
 	require.NoError(t, err)
 	require.Equal(t, tinyHash, w.Hash())
 
@@ -163,7 +164,7 @@ func TestPullNetworks(t *testing.T) {
 	for i, net := range []string{"net_d", "net_g", "net_le_dm"} {
 		h := newHost(t, tinyNetwork(t, net))
 		_, err := Pull(t.Context(), h.URL+"/file.pth", h.options(""))
-		require.ErrorContains(t, err, "this is "+net+" alone: say which model it belongs to (--name)")
+		require.ErrorContains(t, err, "this is "+net+" alone: say which model it belongs to, and")
 		m, err = Pull(t.Context(), h.URL+"/file.pth", h.options("gopro"))
 		require.NoError(t, err)
 		require.Len(t, h.asked(), 1, "what came is kept for the second")

@@ -1,9 +1,9 @@
 // Package prepare finds datasets of blurry and sharp photos, checks them, and cuts GoPro into the crops that
 // HI-Diff is trained on.
 //
-//	plan, err := prepare.PlanGoPro(ctx, prepare.GoProOptions{Source: "GOPRO_Large", Output: "datasets/GoPro"})
-//	// … look at plan.Problems …
-//	err = plan.Run(ctx)
+//	work, err := prepare.FindGoPro(ctx, prepare.GoProOptions{Source: "GOPRO_Large", Output: "datasets/GoPro"})
+//	// … look at work.Problems …
+//	err = work.Run(ctx)
 package prepare
 
 import (
@@ -37,8 +37,8 @@ type GoProOptions struct {
 	Progress func(what string, done, total int) // called by one goroutine at a time; may be nil
 }
 
-// Plan is work that has been looked at and not begun.
-type Plan struct {
+// Work is what is to be done: it has been looked at, and not begun.
+type Work struct {
 	Splits   []*Split  `json:"splits"`   // train and val, or one of them
 	Notes    []string  `json:"notes"`    // what the user should know
 	Problems []Problem `json:"problems"` // must be none before Run; Run adds photos that it could not read
@@ -74,12 +74,12 @@ const (
 	targetCrops = "target_crops"
 )
 
-// PlanGoPro finds the photos, reads their headers and lays out the crops. It writes nothing.
-func PlanGoPro(ctx context.Context, o GoProOptions) (*Plan, error) {
+// FindGoPro finds the photos, reads their headers and lays out the crops. It writes nothing.
+func FindGoPro(ctx context.Context, o GoProOptions) (*Work, error) {
 	if _, err := folder.Enter(o.Source, nil); err != nil {
 		return nil, err
 	}
-	p := &Plan{o: o, Notes: []string{}, Problems: []Problem{}}
+	p := &Work{o: o, Notes: []string{}, Problems: []Problem{}}
 	for _, part := range []struct {
 		name, folder string
 		pairs        int // of GoPro
@@ -140,7 +140,7 @@ func findPart(source, part string) (*Folders, error) {
 }
 
 // add looks at the photos of a split and lays out its crops.
-func (p *Plan) add(ctx context.Context, s *Split, f Folders) error {
+func (p *Work) add(ctx context.Context, s *Split, f Folders) error {
 	var outputs atomicfile.Checker
 	for _, dir := range s.folders() {
 		if err := outputs.Check(filepath.Join(dir, "any")); err != nil {

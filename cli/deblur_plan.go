@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 
@@ -25,17 +26,20 @@ type planLine struct {
 }
 
 // printPlans prints how each photo, and each frame of a video, would be restored.
-func (a *app) printPlans(engine restorer, o *deblurOptions, jobs []*job, passedOver folder.Kinds) error {
+func (a *app) printPlans(ctx context.Context, engine restorer, o *deblurOptions, jobs []*job, passedOver folder.Kinds) error {
 	var failed error
 	for _, j := range jobs {
 		line := planLine{Input: j.input, Width: j.info.Width, Height: j.info.Height, Frames: j.frames()}
 		err := j.err
 		if err == nil {
-			p, planErr := engine.Plan(j.info.Width, j.info.Height, o.restore(j.name))
+			p, planErr := engine.Plan(ctx, j.info.Width, j.info.Height, o.restoring(j.name))
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
 			line.Exact, line.Bands, line.Offload = p.Exact, p.Bands, p.Offload
 			line.Peak, line.Weights, line.Budget, line.Dispatches = p.Peak, p.Weights, p.Budget, p.Dispatches
 			if err = planErr; err != nil {
-				err = fmt.Errorf("%s: %w", j.label(), err)
+				err = fmt.Errorf("%s: %w", j.label(), inFlags(err))
 			}
 		}
 		if err != nil {

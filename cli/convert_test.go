@@ -15,7 +15,7 @@ import (
 // bundle writes a whole model into one file as a trainer does that wraps its networks, and keeps two net_g.
 func bundle(t *testing.T, path string) *hidiff.Weights {
 	t.Helper()
-	w, err := hidiff.LoadWeights(tiny)
+	w, err := hidiff.LoadWeights(t.Context(), hidiff.LoadOptions{}, tiny)
 	require.NoError(t, err)
 	sd := checkpoint.NewStateDict()
 	for net, state := range w.Nets {

@@ -1,4 +1,4 @@
-package conformance
+package bench
 
 import (
 	"testing"
@@ -13,17 +13,20 @@ import (
 )
 
 // Every dispatch of one run is in the table, and none of the warm-up's.
-func TestBenchKernelsCountsOneRun(t *testing.T) {
+func TestKernelsCountsOneRun(t *testing.T) {
 	d, err := tensor.Open(wgpu.Options{GPU: testenv.GPU(), Profile: true})
 	testgpu.Opened(t, err)
 	defer d.Close()
 	if !d.Features().Timestamps {
 		t.Skip("this adapter cannot take timestamps")
 	}
-	c := smallConfig(hidiff.GoPro())
+	c := hidiff.GoPro()
+	c.G.Dim, c.G.NumBlocks, c.G.NumRefinementBlocks, c.G.Heads = 16, [4]int{1, 1, 1, 1}, 1, [4]int{1, 4, 4, 4}
+	c.G.EmbedDim, c.LE.EmbedDim, c.LE.BlockNum = 8, 8, 1
+	c.D.InChannel, c.D.OutChannel, c.D.InnerChannel = 32, 32, 48
 	for stage, kernel := range []string{"linear/direct NORM=1", "gradient/direct TAPS=9"} {
 		before := d.Stats().Dispatches
-		kernels, err := BenchKernels(t.Context(), d.With(tensor.Execution{Variant: "direct"}), c, stage, 1, 24, 16)
+		kernels, err := Kernels(t.Context(), d.With(tensor.Execution{Variant: "direct"}), c, stage, 1, 24, 16)
 		require.NoError(t, err)
 		var calls int64
 		labels := map[string]bool{}

@@ -13,7 +13,7 @@ import (
 
 // restorer is what the pipeline needs of [hidiff.Model].
 type restorer interface {
-	Plan(width, height int, o hidiff.RestoreOptions) (hidiff.Plan, error)
+	Plan(ctx context.Context, width, height int, o hidiff.RestoreOptions) (hidiff.Plan, error)
 	Restore(ctx context.Context, p *photo.Photo, o hidiff.RestoreOptions) (*photo.Photo, error)
 	Close()
 }
@@ -88,7 +88,7 @@ func (p *pipeline) run(ctx context.Context, jobs []*job) error {
 		})
 	}
 	for t := range decoded {
-		t, err := p.restore(ctx, t)
+		t, err := p.deblur(ctx, t)
 		if p.passed(ctx, t.job, err) {
 			restored <- t
 		}
@@ -130,7 +130,7 @@ func (p *pipeline) decode(j *job) (task, error) {
 	return t, err
 }
 
-func (p *pipeline) restore(ctx context.Context, t task) (task, error) {
+func (p *pipeline) deblur(ctx context.Context, t task) (task, error) {
 	t.start = time.Now()
 	if err := ctx.Err(); err != nil {
 		return t, err

@@ -1,22 +1,24 @@
-package hidiff_test
+package diffusion_test
 
 import (
+	"hidiff/internal/diffusion"
 	"math"
 	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
-	"hidiff/conformance"
 	"hidiff/hidiff"
+	"hidiff/hidiff/checkpoint"
+	"hidiff/internal/reference"
 )
 
 func TestScheduleIsThatOfTheReleasedCode(t *testing.T) {
 	for file, config := range map[string]hidiff.Config{"gopro_tiny_1x32x32": hidiff.GoPro(), "realblur_tiny_1x32x32": hidiff.RealBlur()} {
 		t.Run(file, func(t *testing.T) {
-			s, err := hidiff.NewSchedule(config.Diffusion)
+			s, err := diffusion.NewSchedule(diffusion.Options(config.Diffusion))
 			require.NoError(t, err)
-			fixture, err := conformance.OpenFixture(conformance.Testdata("networks", file+".safetensors"))
+			stored, err := checkpoint.Open(t.Context(), reference.Testdata("networks", file+".safetensors"))
 			require.NoError(t, err)
 			buffers := map[string][]float32{
 				"betas":                          s.Betas,
@@ -32,10 +34,11 @@ func TestScheduleIsThatOfTheReleasedCode(t *testing.T) {
 				"posterior_mean_coef1":           s.PosteriorMeanCoef1,
 				"posterior_mean_coef2":           s.PosteriorMeanCoef2,
 			}
-			want := fixture.Under("schedule.")
-			require.Len(t, want, len(buffers))
+			want := stored.Groups[""]
 			for name, got := range buffers {
-				require.Equal(t, want[name].Data, got, name) // bit for bit
+				array, ok := want.Get("schedule." + name)
+				require.True(t, ok, name)
+				require.Equal(t, array.Float32s(), got, name) // bit for bit
 			}
 		})
 	}
@@ -62,7 +65,7 @@ func TestBetas(t *testing.T) {
 		{true, "sqrt_linear", linear},
 		{true, "sqrt", []float64{0.2, math.Sqrt(0.24), math.Sqrt(0.44), 0.8}},
 	} {
-		s, err := hidiff.NewSchedule(hidiff.DiffusionConfig{ApplyLDM: c.ldm, Schedule: c.schedule, Timesteps: 4, LinearStart: 0.04, LinearEnd: 0.64})
+		s, err := diffusion.NewSchedule(diffusion.Options{ApplyLDM: c.ldm, Schedule: c.schedule, Timesteps: 4, LinearStart: 0.04, LinearEnd: 0.64})
 		require.NoError(t, err, c.schedule)
 		require.Len(t, s.Betas, 4)
 		for i, want := range c.want {
@@ -70,25 +73,25 @@ func TestBetas(t *testing.T) {
 		}
 	}
 
-	s, err := hidiff.NewSchedule(hidiff.DiffusionConfig{Schedule: "warmup10", Timesteps: 20, LinearStart: 0.1, LinearEnd: 0.5})
+	s, err := diffusion.NewSchedule(diffusion.Options{Schedule: "warmup10", Timesteps: 20, LinearStart: 0.1, LinearEnd: 0.5})
 	require.NoError(t, err)
 	require.Equal(t, append([]float32{0.1}, slices.Repeat([]float32{0.5}, 19)...), s.Betas, "two steps of warming up")
 }
 
 func TestScheduleRefuses(t *testing.T) {
-	for want, change := range map[string]func(c *hidiff.DiffusionConfig){
-		`schedule is "sqrt": with apply_ldm false it must be one of const, cosine, jsd, linear, quad, warmup10, warmup50`: func(c *hidiff.DiffusionConfig) { c.Schedule = "sqrt" },
-		"timesteps is 0":            func(c *hidiff.DiffusionConfig) { c.Timesteps = 0 },
-		"timesteps is 1000000000":   func(c *hidiff.DiffusionConfig) { c.Timesteps = 1e9 },
-		"linear_start is NaN":       func(c *hidiff.DiffusionConfig) { c.LinearStart = math.NaN() },
-		"linear_end is 1":           func(c *hidiff.DiffusionConfig) { c.LinearEnd = 1 },
-		"step 8 of 8, with β 1":     func(c *hidiff.DiffusionConfig) { c.Schedule = "jsd" },
-		"take fewer timesteps":      func(c *hidiff.DiffusionConfig) { c.Timesteps = 500 },
-		"step 1 of 8, with β 1e-17": func(c *hidiff.DiffusionConfig) { c.LinearStart = 1e-17 },
+	for want, change := range map[string]func(c *diffusion.Options){
+		`schedule is "sqrt": with apply_ldm false it must be one of const, cosine, jsd, linear, quad, warmup10, warmup50`: func(c *diffusion.Options) { c.Schedule = "sqrt" },
+		"timesteps is 0":            func(c *diffusion.Options) { c.Timesteps = 0 },
+		"timesteps is 1000000000":   func(c *diffusion.Options) { c.Timesteps = 1e9 },
+		"linear_start is NaN":       func(c *diffusion.Options) { c.LinearStart = math.NaN() },
+		"linear_end is 1":           func(c *diffusion.Options) { c.LinearEnd = 1 },
+		"step 8 of 8, with β 1":     func(c *diffusion.Options) { c.Schedule = "jsd" },
+		"take fewer timesteps":      func(c *diffusion.Options) { c.Timesteps = 500 },
+		"step 1 of 8, with β 1e-17": func(c *diffusion.Options) { c.LinearStart = 1e-17 },
 	} {
-		c := hidiff.GoPro().Diffusion
+		c := diffusion.Options(hidiff.GoPro().Diffusion)
 		change(&c)
-		_, err := hidiff.NewSchedule(c)
+		_, err := diffusion.NewSchedule(c)
 		require.ErrorContains(t, err, want)
 	}
 }

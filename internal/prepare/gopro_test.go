@@ -16,20 +16,20 @@ import (
 	"hidiff/hidiff/photo"
 )
 
-// plan lays out crops of 4 at stride 2, and of 2 for validation.
-func plan(t *testing.T, source, output string, change ...func(*GoProOptions)) (*Plan, error) {
+// lay lays out crops of 4 at stride 2, and of 2 for validation.
+func lay(t *testing.T, source, output string, change ...func(*GoProOptions)) (*Work, error) {
 	t.Helper()
 	o := GoProOptions{Source: source, Output: output, Cutting: Cutting{4, 2, 2}, Workers: 2}
 	for _, c := range change {
 		c(&o)
 	}
-	return PlanGoPro(t.Context(), o)
+	return FindGoPro(t.Context(), o)
 }
 
 // cutAll plans and runs.
-func cutAll(t *testing.T, source, output string, change ...func(*GoProOptions)) *Plan {
+func cutAll(t *testing.T, source, output string, change ...func(*GoProOptions)) *Work {
 	t.Helper()
-	p, err := plan(t, source, output, change...)
+	p, err := lay(t, source, output, change...)
 	require.NoError(t, err)
 	require.Empty(t, p.Problems)
 	require.NoError(t, p.Run(t.Context()))
@@ -257,7 +257,7 @@ func TestGoesOn(t *testing.T) {
 func TestStops(t *testing.T) {
 	dir, out := tree(t, 12, 12, "train/{input,target}/{1,2,3,4,5,6,7,8}.png", "test/{input,target}/1.png"), t.TempDir()
 	ctx, cancel := context.WithCancel(t.Context())
-	p, err := plan(t, dir, out, func(o *GoProOptions) {
+	p, err := lay(t, dir, out, func(o *GoProOptions) {
 		o.Progress = func(what string, done, _ int) {
 			if what == "cutting train" && done == 3 {
 				cancel()
@@ -279,7 +279,7 @@ func TestStops(t *testing.T) {
 	require.Equal(t, p.Splits[0].Written, s.Kept)
 	require.Equal(t, 8*25, s.Kept+s.Written)
 
-	_, err = PlanGoPro(ctx, GoProOptions{Source: dir, Output: out, Cutting: Cutting{4, 2, 2}})
+	_, err = FindGoPro(ctx, GoProOptions{Source: dir, Output: out, Cutting: Cutting{4, 2, 2}})
 	require.Equal(t, context.Canceled, err)
 }
 
@@ -293,7 +293,7 @@ func TestBadPairs(t *testing.T) {
 	put(t, picture(9, 3, 3, 255, ""), dir, "train/input/small.png")
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "train/target/text.png"), []byte("no photo"), 0o666))
 	out := filepath.Join(dir, "out")
-	p, err := plan(t, dir, out)
+	p, err := lay(t, dir, out)
 	require.NoError(t, err)
 	var kinds []string
 	for _, problem := range p.Problems {
@@ -317,7 +317,7 @@ func TestDamagedPhotos(t *testing.T) {
 	for _, name := range []string{"train/input/3.png", "train/target/3.png"} {
 		putTurned(t, picture(40, 60, 3, 255, name), dir, name)
 	}
-	p, err := plan(t, dir, out, whole)
+	p, err := lay(t, dir, out, whole)
 	require.NoError(t, err)
 	require.Empty(t, p.Problems)
 	require.NoError(t, p.Run(t.Context()))
@@ -346,28 +346,28 @@ func TestOutputIsChecked(t *testing.T) {
 	dir, out := tree(t, 8, 8, "train/{input,target}/{1,2}.png", "test/{input,target}/1.png"), t.TempDir()
 	cutAll(t, dir, out)
 	other := func(o *GoProOptions) { o.Stride = 4 }
-	_, err := plan(t, dir, out, other)
+	_, err := lay(t, dir, out, other)
 	require.EqualError(t, err, filepath.Join(out, "crop")+" has crops of 4 at stride 2, and of 2 for validation: remove them, or let the new ones go into another folder")
-	_, err = plan(t, dir, out, func(o *GoProOptions) { o.Cutting = Released })
+	_, err = lay(t, dir, out, func(o *GoProOptions) { o.Cutting = Released })
 	require.ErrorContains(t, err, "has crops of 4 at stride 2")
 
 	record := filepath.Join(out, "crop", "prepare.json")
 	require.NoError(t, os.WriteFile(record, []byte("{"), 0o666))
-	_, err = plan(t, dir, out)
+	_, err = lay(t, dir, out)
 	require.ErrorContains(t, err, record+" is damaged")
 	require.NoError(t, os.Remove(record)) // as where the release's script made them
-	_, err = plan(t, dir, out)
+	_, err = lay(t, dir, out)
 	require.ErrorContains(t, err, "has crops of 512 at stride 256, and of 256 for validation")
 
 	require.NoError(t, os.RemoveAll(out))
 	cutAll(t, dir, out, other)
 	stranger := put(t, picture(4, 4, 3, 255, ""), out, "crop/train/input_crops/3-1.png")
-	p, err := plan(t, dir, out, other)
+	p, err := lay(t, dir, out, other)
 	require.NoError(t, err)
 	require.Equal(t, []string{"foreign: " + stranger}, messages(p.Problems))
 	require.NoError(t, os.Remove(stranger))
 
-	p, err = plan(t, dir, out, other)
+	p, err = lay(t, dir, out, other)
 	require.NoError(t, err)
 	put(t, picture(4, 4, 3, 255, ""), stranger) // while the crops are being cut
 	require.ErrorContains(t, p.Run(t.Context()), "holds 8 of 8 crops, and 1 other photos")
@@ -377,7 +377,7 @@ func TestOutputIsChecked(t *testing.T) {
 func TestNamesOfCrops(t *testing.T) {
 	long, longest, scene := strings.Repeat("x", 250), strings.Repeat("y", 249), strings.Repeat("s", 130)
 	dir, out := tree(t, 4, 4, "train/{input,target}/"+long+".png", "train/{input,target}/"+longest+".png"), filepath.Join(t.TempDir(), "out")
-	p, err := plan(t, dir, out)
+	p, err := lay(t, dir, out)
 	require.NoError(t, err)
 	require.Len(t, p.Problems, 1)
 	require.Equal(t, Unwritable, p.Problems[0].Kind)
@@ -390,7 +390,7 @@ func TestNamesOfCrops(t *testing.T) {
 	require.Equal(t, 1, cutAll(t, dir, out).Splits[0].Written)
 
 	dir = tree(t, 4, 4, "train/"+scene+"/{blur,sharp}/"+scene+".png") // legal by themselves
-	p, err = plan(t, dir, filepath.Join(t.TempDir(), "out"))
+	p, err = lay(t, dir, filepath.Join(t.TempDir(), "out"))
 	require.NoError(t, err)
 	require.Len(t, p.Problems, 1)
 }
@@ -409,12 +409,12 @@ func TestGoProErrors(t *testing.T) {
 		"crops":      "hold crops already: give the folder of the whole photos",
 		"two":        "holds both input and target, and blur and sharp: move one pair elsewhere",
 	} {
-		_, err := plan(t, filepath.Join(dir, source), t.TempDir())
+		_, err := lay(t, filepath.Join(dir, source), t.TempDir())
 		require.ErrorContains(t, err, want, source)
 		require.ErrorContains(t, err, filepath.Join(dir, strings.TrimSuffix(source, "/1.png")), source)
 	}
 	file := filepath.Join(dir, "flat", "1.png") // in the way of a folder
-	p, err := plan(t, filepath.Join(dir, "some"), file)
+	p, err := lay(t, filepath.Join(dir, "some"), file)
 	if err == nil {
 		err = p.Run(t.Context())
 	}
@@ -424,10 +424,10 @@ func TestGoProErrors(t *testing.T) {
 // A second run into one folder is refused before it writes anything.
 func TestTwoRunsIntoOneFolder(t *testing.T) {
 	dir, out := tree(t, 4, 4, "train/{input,target}/{1,2}.png", "test/{input,target}/1.png"), t.TempDir()
-	second, err := plan(t, dir, out)
+	second, err := lay(t, dir, out)
 	require.NoError(t, err)
 	tried := false
-	first, err := plan(t, dir, out, func(o *GoProOptions) {
+	first, err := lay(t, dir, out, func(o *GoProOptions) {
 		o.Workers = 1
 		o.Progress = func(what string, done, _ int) {
 			if what != "cutting train" || done != 1 {

@@ -3,27 +3,20 @@ package hidiff
 import (
 	"encoding/json"
 	"fmt"
+	"hidiff/internal/block"
+	"hidiff/internal/diffusion"
 
 	"hidiff/autograd"
 	"hidiff/hidiff/checkpoint"
 	"hidiff/tensor"
 )
 
-// Module is one building block of the released code by itself, with parameters
-// that can be trained. It is for conformance and experiments.
-type Module struct {
-	Parameters *tensor.Parameters
-	forward    func(in map[string]*autograd.Variable) *autograd.Variable
-	mine       owned
-}
+func init() { block.New = newNamedBlock }
 
-// NewModule makes a building block by the class name and constructor options
-// (JSON) of the released code: Attention, FeedForward, TransformerBlock, HIM,
-// BasicLayer, Downsample, Upsample, latent_encoder_gelu, latent_encoder_lrelu,
-// denoising or simple_denoise, with its own state dict.
-func NewModule(d *tensor.Device, class string, options []byte, state *checkpoint.StateDict) (m *Module, err error) {
+// newNamedBlock is [block.New].
+func newNamedBlock(d *tensor.Device, class string, options []byte, state *checkpoint.StateDict) (m *block.Block, err error) {
 	defer tensor.Catch(&err)
-	var o moduleOptions
+	var o blockOptions
 	if err := json.Unmarshal(options, &o); err != nil {
 		return nil, fmt.Errorf("module %s: %w", class, err)
 	}
@@ -31,31 +24,22 @@ func NewModule(d *tensor.Device, class string, options []byte, state *checkpoint
 	for name, a := range state.All() {
 		specs = append(specs, tensor.ParameterSpec{Name: name, Shape: a.Shape, Values: a.Float32s()})
 	}
-	m = &Module{Parameters: tensor.NewParameters(d, specs)}
+	parameters, mine := tensor.NewParameters(d, specs), &owned{}
 	byName := map[string]*tensor.Parameter{}
-	for _, p := range m.Parameters.All() {
+	for _, p := range parameters.All() {
 		byName[o.prefix(class)+p.Name] = p
 	}
-	m.forward, err = build(newTrainedLoader(d, byName, &m.mine), class, options, o)
+	m = &block.Block{Parameters: parameters, Release: func() {
+		mine.Release()
+		parameters.Release()
+	}}
+	m.Forward, err = build(newTrainedLoader(d, byName, mine), class, options, o)
 	return m, err
 }
 
-// Forward runs the module. Inputs carry the released code's argument names;
-// images are [N, H, W, C].
-func (m *Module) Forward(in map[string]*autograd.Variable) (out *autograd.Variable, err error) {
-	defer tensor.Catch(&err)
-	return m.forward(in), nil
-}
-
-// Release frees the module and its parameters.
-func (m *Module) Release() {
-	m.mine.Release()
-	m.Parameters.Release()
-}
-
-// moduleOptions are what the constructors of transformer parts take, and the
+// blockOptions are what the constructors of transformer parts take, and the
 // time that a denoiser is told.
-type moduleOptions struct {
+type blockOptions struct {
 	Dim      int     `json:"dim"`
 	Heads    int     `json:"num_heads"`
 	Factor   float64 `json:"ffn_expansion_factor"`
@@ -70,7 +54,7 @@ type moduleOptions struct {
 
 // prefix is where the module's parameters are in the smallest part of the
 // Transformer that we build by itself.
-func (o moduleOptions) prefix(class string) string {
+func (o blockOptions) prefix(class string) string {
 	switch class {
 	case "TransformerBlock":
 		return "blocks.0."
@@ -82,7 +66,7 @@ func (o moduleOptions) prefix(class string) string {
 
 type inputs = map[string]*autograd.Variable
 
-func build(l loader, class string, options []byte, o moduleOptions) (forward func(in inputs) *autograd.Variable, err error) {
+func build(l loader, class string, options []byte, o blockOptions) (forward func(in inputs) *autograd.Variable, err error) {
 	c := TransformerConfig{Dim: o.Dim, FFNExpansionFactor: o.Factor, Bias: o.Bias, LayerNormType: o.Norm, EmbedDim: o.EmbedDim}
 	switch class {
 	case "Attention", "FeedForward":
@@ -141,7 +125,7 @@ func guided(l loader, layer *basicLayer) func(inputs) *autograd.Variable {
 
 // branch runs an attention or feed-forward branch by itself: without the
 // LayerNorm before and the residual after it.
-func branch(l loader, class string, c TransformerConfig, o moduleOptions) func(inputs) *autograd.Variable {
+func branch(l loader, class string, c TransformerConfig, o blockOptions) func(inputs) *autograd.Variable {
 	var stack *tensor.Linear
 	at, pack := []int{0, 0}, l.pack
 	if o.Group == 1 {
@@ -198,13 +182,13 @@ func buildDenoiser(l loader, class string, options []byte, time int) (func(input
 	if err := c.decode(class, clean); err != nil {
 		return nil, err
 	}
-	diffusion := defaultDiffusion(class == SimpleDenoise)
-	diffusion.Timesteps = max(diffusion.Timesteps, time+1)
-	schedule, err := NewSchedule(diffusion)
+	sampler := defaultDiffusion(class == SimpleDenoise)
+	sampler.Timesteps = max(sampler.Timesteps, time+1)
+	schedule, err := diffusion.NewSchedule(diffusion.Options(sampler))
 	if err != nil {
 		return nil, err
 	}
-	n := newDenoiser(l, c, diffusion.ApplyLDM, schedule)
+	n := newDenoiser(l, c, sampler.ApplyLDM, schedule)
 	step := time
 	if !n.ldm {
 		step = time - 1

@@ -125,7 +125,9 @@ func (r *report) done(j *job, took time.Duration) {
 
 func (r *report) skipped(j *job) { r.add(j, event{Event: "skipped"}) }
 
-func (r *report) failed(j *job, err error) { r.add(j, event{Event: "error", Error: err.Error()}) }
+func (r *report) failed(j *job, err error) {
+	r.add(j, event{Event: "error", Error: inFlags(err).Error()})
+}
 
 // progress is told the fraction of all that is done, and of a video the number of frames.
 func (r *report) progress(j *job, fraction float64, frame int) {

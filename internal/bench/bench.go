@@ -1,8 +1,10 @@
-package conformance
+// Package bench times operators, whole networks and training on a device.
+package bench
 
 import (
 	"context"
 	"fmt"
+	"hidiff/internal/reference"
 	"slices"
 	"time"
 
@@ -24,9 +26,9 @@ type Timing struct {
 	Dispatches float64 `json:"dispatches"` // per call
 }
 
-// BenchOperators times HI-Diff's operators at the shapes they have in the
+// Operators times HI-Diff's operators at the shapes they have in the
 // released network on a photo of 256x256 pixels, and reports one by one.
-func BenchOperators(ctx context.Context, d *tensor.Device, report func(Timing)) (err error) {
+func Operators(ctx context.Context, d *tensor.Device, report func(Timing)) (err error) {
 	defer tensor.Catch(&err)
 	for _, level := range []struct{ size, dim, heads int }{{256, 48, 1}, {256, 96, 1}, {128, 96, 2}, {64, 192, 4}, {32, 384, 8}} {
 		if err := benchLevel(ctx, d, level.size, level.dim, level.heads, report); err != nil {
@@ -78,8 +80,8 @@ func benchLevel(ctx context.Context, d *tensor.Device, size, dim, heads int, rep
 	x := noisy(d, 1, size, size, dim)
 	defer x.Release()
 	hidden := int(float64(dim) * 2.66)
-	gamma := tensor.NewParameter(d, Uniform("gamma", dim))
-	beta := tensor.NewParameter(d, Uniform("beta", dim))
+	gamma := tensor.NewParameter(d, reference.Uniform("gamma", dim))
+	beta := tensor.NewParameter(d, reference.Uniform("beta", dim))
 	defer gamma.Release()
 	defer beta.Release()
 	norm := tensor.LinearSpec{In: dim, Norm: tensor.WithBias, Gamma: gamma, Beta: beta}
@@ -93,12 +95,12 @@ func benchLevel(ctx context.Context, d *tensor.Device, size, dim, heads int, rep
 		return err
 	}
 	depthwise := func(channels, parts int) *tensor.Depthwise {
-		w := tensor.NewParameter(d, Uniform("taps", channels*9))
+		w := tensor.NewParameter(d, reference.Uniform("taps", channels*9))
 		defer w.Release()
 		return tensor.NewDepthwise(d, channels, parts, w, nil)
 	}
-	weight := tensor.NewParameter(d, Uniform("out", dim*dim))
-	temperature := tensor.NewParameter(d, Uniform("temperature", heads))
+	weight := tensor.NewParameter(d, reference.Uniform("out", dim*dim))
+	temperature := tensor.NewParameter(d, reference.Uniform("temperature", heads))
 	defer weight.Release()
 	defer temperature.Release()
 	attention := &tensor.Attention{Heads: heads, QKV: packed(d, qkv), Depth: depthwise(3*dim, 3*heads), Temperature: temperature, Out: weight}
@@ -118,7 +120,11 @@ type nothing struct{}
 func (nothing) Release() {}
 
 func noisy(d *tensor.Device, shape ...int) *tensor.Tensor {
-	return tensor.From(d, Uniform("bench", elementsOf(shape)), shape...)
+	n := 1
+	for _, size := range shape {
+		n *= size
+	}
+	return tensor.From(d, reference.Uniform("bench", n), shape...)
 }
 
 // packed packs random weights.
@@ -127,7 +133,7 @@ func packed(d *tensor.Device, s tensor.LinearSpec) *tensor.Linear {
 	if s.Conv {
 		n *= 9
 	}
-	s.Weight = tensor.NewParameter(d, Uniform("weight", n))
+	s.Weight = tensor.NewParameter(d, reference.Uniform("weight", n))
 	defer s.Weight.Release()
 	return tensor.NewLinear(d, s)
 }
@@ -162,21 +168,21 @@ func measure[T interface{ Release() }](ctx context.Context, d *tensor.Device, na
 	return nil
 }
 
-// BenchNetwork times the whole of a released configuration, with made-up
+// Network times the whole of a released configuration, with made-up
 // weights, on a photo: decoding and encoding apart, all that deblur does. It
 // returns the median of runs after one that warms up.
-func BenchNetwork(ctx context.Context, o hidiff.Options, name string, c hidiff.Config, width, height, runs int) (Timing, hidiff.Plan, error) {
-	weights := hidiff.FillWeights(c, func(net, key string, shape []int) []float32 { return FillParam(name, net, key, shape) })
-	m, err := hidiff.NewModel(weights, o)
+func Network(ctx context.Context, o hidiff.Options, name string, c hidiff.Config, width, height, runs int) (Timing, hidiff.Plan, error) {
+	weights := hidiff.FillWeights(c, func(net, key string, shape []int) []float32 { return reference.Fill(name, net, key, shape) })
+	m, err := hidiff.NewModel(ctx, weights, o)
 	if err != nil {
 		return Timing{}, hidiff.Plan{}, err
 	}
 	defer m.Close()
 	p := &photo.Photo{Width: width, Height: height, Channels: 3, Max: 255, Pix: make([]uint16, width*height*3)}
-	for i, v := range Uniform("photo", len(p.Pix)) {
+	for i, v := range reference.Uniform("photo", len(p.Pix)) {
 		p.Pix[i] = uint16(128 + 100*v)
 	}
-	plan, err := m.Plan(width, height, hidiff.RestoreOptions{})
+	plan, err := m.Plan(ctx, width, height, hidiff.RestoreOptions{})
 	if err != nil {
 		return Timing{}, plan, err
 	}
@@ -202,16 +208,16 @@ func median(v []float64) float64 {
 	return (v[(len(v)-1)/2] + v[len(v)/2]) / 2
 }
 
-// benchTraining makes one iteration of a stage of a configuration, with made-up weights, on
+// iteration makes one iteration of a stage of a configuration, with made-up weights, on
 // crops of size pixels: forward, backward and the optimizer's step.
-func benchTraining(d *tensor.Device, name string, c hidiff.Config, stage, crops, size int) (iterate func(i int), release func(), err error) {
+func iteration(d *tensor.Device, name string, c hidiff.Config, stage, crops, size int) (iterate func(i int), release func(), err error) {
 	l1 := tensor.Loss{Type: tensor.L1Loss, Weight: 1}
-	fill := func(net, key string, shape []int) []float32 { return FillParam(name, net, key, shape) }
+	fill := func(net, key string, shape []int) []float32 { return reference.Fill(name, net, key, shape) }
 	training, err := hidiff.NewTraining(d, c, hidiff.FillWeights(c, fill).Nets, hidiff.TrainingOptions{Stage: stage, Pixel: l1, PixelDiff: l1})
 	if err != nil {
 		return nil, nil, err
 	}
-	optimizer := trainer.NewOptimizer(training.Parameters(), trainer.OptimOptions{Type: "AdamW", Betas: [2]float64{0.9, 0.999}, Eps: 1e-8}, clipLimit, 0)
+	optimizer := trainer.NewOptimizer(training.Parameters(), trainer.OptimOptions{Type: "AdamW", Betas: [2]float64{0.9, 0.999}, Eps: 1e-8}, 0.01, 0)
 	lq, gt := noisy(d, crops, size, size, 3), noisy(d, crops, size, size, 3)
 	tape := &autograd.Tape{}
 	iterate = func(i int) {
@@ -232,11 +238,11 @@ func benchTraining(d *tensor.Device, name string, c hidiff.Config, stage, crops,
 	}, nil
 }
 
-// BenchTraining times an iteration of a stage of a released configuration. It returns the
+// Training times an iteration of a stage of a released configuration. It returns the
 // median of runs after two that warm up, and the peak of the device's memory.
-func BenchTraining(ctx context.Context, d *tensor.Device, name string, c hidiff.Config, stage, crops, size, runs int) (t Timing, peak int64, err error) {
+func Training(ctx context.Context, d *tensor.Device, name string, c hidiff.Config, stage, crops, size, runs int) (t Timing, peak int64, err error) {
 	defer tensor.Catch(&err)
-	iterate, release, err := benchTraining(d, name, c, stage, crops, size)
+	iterate, release, err := iteration(d, name, c, stage, crops, size)
 	if err != nil {
 		return t, 0, err
 	}
@@ -259,22 +265,22 @@ func BenchTraining(ctx context.Context, d *tensor.Device, name string, c hidiff.
 	}, after.Peak, nil
 }
 
-// BenchKernels runs networks once after a run that warms up, and returns what each kernel took by
+// Kernels runs networks once after a run that warms up, and returns what each kernel took by
 // the device's clock, slowest first. Stage 0 restores a photo, 1 and 2 train on crops of width
 // pixels. The device must have been opened with wgpu.Options.Profile.
-func BenchKernels(ctx context.Context, d *tensor.Device, c hidiff.Config, stage, count, width, height int) (timings []wgpu.Timing, err error) {
+func Kernels(ctx context.Context, d *tensor.Device, c hidiff.Config, stage, count, width, height int) (timings []wgpu.Timing, err error) {
 	defer tensor.Catch(&err)
 	var run func(i int)
 	if stage > 0 {
-		iterate, release, err := benchTraining(d, "kernels", c, stage, count, width)
+		iterate, release, err := iteration(d, "kernels", c, stage, count, width)
 		if err != nil {
 			return nil, err
 		}
 		defer release()
 		run = iterate
 	} else {
-		fill := func(net, key string, shape []int) []float32 { return FillParam("kernels", net, key, shape) }
-		n, err := hidiff.NewNetworks(d, c, hidiff.FillWeights(c, fill).Nets)
+		fill := func(net, key string, shape []int) []float32 { return reference.Fill("kernels", net, key, shape) }
+		n, err := hidiff.NewNetworks(ctx, d, c, hidiff.FillWeights(c, fill).Nets)
 		if err != nil {
 			return nil, err
 		}
@@ -285,7 +291,7 @@ func BenchKernels(ctx context.Context, d *tensor.Device, c hidiff.Config, stage,
 		run = func(int) {
 			condition := n.Condition(lq)
 			prior := n.Sample(noise, condition)
-			n.Restore(lq, prior).Release()
+			n.Transform(lq, prior).Release()
 			prior.Release()
 			condition.Release()
 		}

@@ -15,7 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"hidiff/hidiff/photo"
-	"hidiff/hidiff/prepare"
+	"hidiff/internal/prepare"
 )
 
 // runPrepare runs prepare; the exit code is not known before main, so the error is.
@@ -114,11 +114,11 @@ func TestPrepareGoPro(t *testing.T) {
 	require.NoError(t, os.Remove("datasets/GoPro/crop/train/input_crops/a-9.png"))
 	stdout, _, err = runPrepare(t.Context(), nil, append(args, "--json")...)
 	require.NoError(t, err)
-	var plan prepare.Plan
-	require.NoError(t, json.Unmarshal([]byte(stdout), &plan))
+	var work prepare.Work
+	require.NoError(t, json.Unmarshal([]byte(stdout), &work))
 	require.Equal(t, &prepare.Split{
 		Name: "train", Input: "src/train/input", Target: "src/train/target", Pairs: 2, Output: "datasets/GoPro/crop/train", Crops: 18, Written: 1, Kept: 17,
-	}, plan.Splits[0])
+	}, work.Splits[0])
 	require.Contains(t, stdout, `"problems":[]`)
 }
 

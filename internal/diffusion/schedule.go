@@ -1,4 +1,5 @@
-package hidiff
+// Package diffusion computes the constants of the latent diffusion.
+package diffusion
 
 import (
 	"errors"
@@ -54,35 +55,46 @@ var latentBetas = map[string]betaFunc{
 	"sqrt":        func(a, b float64, T int) []float64 { return each(linspace(a, b, T), math.Sqrt) },
 }
 
+// Options are those of hidiff.DiffusionConfig.
+type Options struct {
+	ApplyLDM               bool
+	Schedule               string
+	Timesteps              int
+	LinearStart, LinearEnd float64
+}
+
 // NewSchedule computes the schedule: linear, quad, warmup10, warmup50, const, jsd or cosine
 // of SR3 where apply_ldm is false; linear, cosine, sqrt_linear or sqrt of latent diffusion
 // where it is true. It fails, naming the option, where one is wrong, and where a constant is
 // infinite because nothing of the prior outlives the noise: so always for jsd, whose last β
 // is 1.
-func NewSchedule(c DiffusionConfig) (*Schedule, error) {
+func NewSchedule(o Options) (*Schedule, error) {
 	family := noiseBetas
-	if c.ApplyLDM {
+	if o.ApplyLDM {
 		family = latentBetas
 	}
-	var p problems
-	betasOf := family[c.Schedule]
+	var wrong []error
+	complain := func(format string, args ...any) { wrong = append(wrong, fmt.Errorf(format, args...)) }
+	betasOf := family[o.Schedule]
 	if betasOf == nil {
-		p.addf("schedule is %q: with apply_ldm %t it must be one of %s",
-			c.Schedule, c.ApplyLDM, strings.Join(slices.Sorted(maps.Keys(family)), ", "))
+		complain("schedule is %q: with apply_ldm %t it must be one of %s",
+			o.Schedule, o.ApplyLDM, strings.Join(slices.Sorted(maps.Keys(family)), ", "))
 	}
-	p.between("timesteps", c.Timesteps, 1, maxTimesteps)
-	if !(c.LinearStart > 0 && c.LinearStart < 1) {
-		p.addf("linear_start is %g: it must lie between 0 and 1", c.LinearStart)
+	if o.Timesteps < 1 || o.Timesteps > maxTimesteps {
+		complain("timesteps is %d: it must be from 1 to %d", o.Timesteps, maxTimesteps)
 	}
-	if !(c.LinearEnd > 0 && c.LinearEnd < 1) {
-		p.addf("linear_end is %g: it must lie between 0 and 1", c.LinearEnd)
+	if !(o.LinearStart > 0 && o.LinearStart < 1) {
+		complain("linear_start is %g: it must lie between 0 and 1", o.LinearStart)
 	}
-	if p != nil {
-		return nil, errors.Join(p...)
+	if !(o.LinearEnd > 0 && o.LinearEnd < 1) {
+		complain("linear_end is %g: it must lie between 0 and 1", o.LinearEnd)
 	}
-	s, err := newSchedule(betasOf(c.LinearStart, c.LinearEnd, c.Timesteps))
+	if wrong != nil {
+		return nil, errors.Join(wrong...)
+	}
+	s, err := newSchedule(betasOf(o.LinearStart, o.LinearEnd, o.Timesteps))
 	if err != nil {
-		return nil, fmt.Errorf("schedule is %q: %w", c.Schedule, err)
+		return nil, fmt.Errorf("schedule is %q: %w", o.Schedule, err)
 	}
 	return s, nil
 }

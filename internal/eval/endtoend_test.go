@@ -20,7 +20,7 @@ import (
 	"hidiff/cli"
 	"hidiff/hidiff"
 	"hidiff/hidiff/checkpoint"
-	"hidiff/hidiff/eval"
+	"hidiff/internal/eval"
 	"hidiff/internal/testgpu"
 )
 
@@ -35,7 +35,7 @@ func command(t *testing.T, args ...string) (stdout string) {
 // mildWeights saves a small model whose results stay near the input, so that they can be aligned.
 func mildWeights(t *testing.T, testdata, path string) {
 	t.Helper()
-	w, err := hidiff.LoadWeights(filepath.Join(testdata, "checkpoints"))
+	w, err := hidiff.LoadWeights(t.Context(), hidiff.LoadOptions{}, filepath.Join(testdata, "checkpoints"))
 	require.NoError(t, err)
 	last, ok := w.Nets[hidiff.NetG].Get("output.weight")
 	require.True(t, ok)

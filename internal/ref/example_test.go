@@ -3,7 +3,7 @@ package ref_test
 import (
 	"fmt"
 
-	"hidiff/conformance/ref"
+	"hidiff/internal/ref"
 )
 
 func Example() {

@@ -19,9 +19,9 @@ import (
 // Run cuts the crops that are not there yet, and looks afterwards whether all that should be there are, and
 // no others. Photos that turn out to be damaged are added to p.Problems, and nothing is cut from their
 // pairs. Whenever Run ends, every file is whole or not there; another Run goes on.
-func (p *Plan) Run(ctx context.Context) error {
+func (p *Work) Run(ctx context.Context) error {
 	if len(p.Problems) > 0 {
-		return errors.New("a plan with problems cannot be carried out")
+		return errors.New("work with problems cannot be carried out")
 	}
 	crops := filepath.Dir(p.record())
 	if err := os.MkdirAll(crops, 0o777); err != nil {
@@ -61,7 +61,7 @@ func (p *Plan) Run(ctx context.Context) error {
 }
 
 // run cuts one split.
-func (p *Plan) run(ctx context.Context, s *Split) error {
+func (p *Work) run(ctx context.Context, s *Split) error {
 	for _, dir := range s.folders() {
 		if err := os.MkdirAll(dir, 0o777); err != nil {
 			return fmt.Errorf("%s: the folder cannot be made: %w", dir, err)
@@ -177,7 +177,7 @@ func (s *Split) compare(dir string) (there int, foreign []string, err error) {
 
 // checkOutput looks whether the crops that are there already are of these photos, and cut in the same
 // way: what else lies among them would be trained on.
-func (p *Plan) checkOutput() error {
+func (p *Work) checkOutput() error {
 	empty := true
 	var problems []Problem
 	for _, s := range p.Splits {
@@ -210,9 +210,9 @@ func (p *Plan) checkOutput() error {
 }
 
 // record is the file that says how crops were cut. There is none where they are cut as released.
-func (p *Plan) record() string { return filepath.Join(p.o.Output, "crop", "prepare.json") }
+func (p *Work) record() string { return filepath.Join(p.o.Output, "crop", "prepare.json") }
 
-func (p *Plan) readRecord() (c Cutting, err error) {
+func (p *Work) readRecord() (c Cutting, err error) {
 	data, err := textfile.Read(p.record())
 	if os.IsNotExist(err) {
 		return Released, nil
@@ -225,7 +225,7 @@ func (p *Plan) readRecord() (c Cutting, err error) {
 	return c, err
 }
 
-func (p *Plan) writeRecord() error {
+func (p *Work) writeRecord() error {
 	if p.o.Cutting == Released {
 		if err := os.Remove(p.record()); err != nil && !os.IsNotExist(err) {
 			return err
