@@ -13,8 +13,8 @@ import (
 
 	"hidiff/conformance"
 	"hidiff/hidiff"
+	"hidiff/hidiff/options"
 	"hidiff/tensor"
-	"hidiff/trainer"
 	"hidiff/wgpu"
 )
 
@@ -123,11 +123,11 @@ func (o *benchOptions) workloads() ([]workload, error) {
 
 // only is the workload of that name.
 func (o *benchOptions) only() ([]workload, error) {
-	preset, err := trainer.Load("Small_S1", nil)
+	preset, err := options.Load("Small_S1", nil)
 	if err != nil {
 		return nil, err
 	}
-	_, small, err := trainingConfig(preset)
+	_, small, err := hidiff.ConfigOf(preset)
 	if err != nil {
 		return nil, err
 	}

@@ -136,11 +136,7 @@ func loadModel(o hidiff.LoadOptions, args []string) (*hidiff.Weights, error) {
 	if len(args) == 0 {
 		args = filepath.SplitList(os.Getenv("HIDIFF_MODEL"))
 	}
-	w, err := models.LoadWith(o, args...)
-	if err != nil {
-		return nil, err
-	}
-	return w, configureTrained(w)
+	return models.LoadWith(o, args...)
 }
 
 // openModel prepares weights on a GPU, and says so if that is none.

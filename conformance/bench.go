@@ -6,8 +6,8 @@ import (
 	"slices"
 	"time"
 
-	"hidiff/autograd"
 	"hidiff/hidiff"
+	"hidiff/hidiff/options"
 	"hidiff/hidiff/photo"
 	"hidiff/tensor"
 	"hidiff/trainer"
@@ -204,31 +204,26 @@ func median(v []float64) float64 {
 
 // benchTraining makes one iteration of a stage of a configuration, with made-up weights, on
 // crops of size pixels: forward, backward and the optimizer's step.
-func benchTraining(d *tensor.Device, name string, c hidiff.Config, stage, crops, size int) (iterate func(i int), release func(), err error) {
+func benchTraining(d *tensor.Device, name string, c hidiff.Config, stage, crops, size int) (iterate func(i int) error, release func(), err error) {
 	l1 := tensor.Loss{Type: tensor.L1Loss, Weight: 1}
 	fill := func(net, key string, shape []int) []float32 { return FillParam(name, net, key, shape) }
 	training, err := hidiff.NewTraining(d, c, hidiff.FillWeights(c, fill).Nets, hidiff.TrainingOptions{Stage: stage, Pixel: l1, PixelDiff: l1})
 	if err != nil {
 		return nil, nil, err
 	}
-	optimizer := trainer.NewOptimizer(training.Parameters(), trainer.OptimOptions{Type: "AdamW", Betas: [2]float64{0.9, 0.999}, Eps: 1e-8}, clipLimit, 0)
+	steps := trainer.NewStepper(training, options.TrainOptions{
+		OptimTotal: options.OptimOptions{Type: options.AdamW, Betas: [2]float64{0.9, 0.999}, Eps: 1e-8}, ClipGradNorm: clipLimit,
+	})
 	lq, gt := noisy(d, crops, size, size, 3), noisy(d, crops, size, size, 3)
-	tape := &autograd.Tape{}
-	iterate = func(i int) {
-		losses := training.Loss(tape, lq, gt, uint64(i))
-		tape.Backward(1, losses...)
-		for _, l := range losses {
-			l.Release()
-		}
-		optimizer.Step(i+1, 1e-6)
-		training.Repack()
+	iterate = func(i int) error {
+		return steps.Step(i+1, 1e-6, func(int) (trainer.Batch, error) {
+			return trainer.Batch{LQ: lq.Share(), GT: gt.Share(), Seed: uint64(i)}, nil
+		})
 	}
 	return iterate, func() {
-		tape.Reset()
 		lq.Release()
 		gt.Release()
-		optimizer.Release()
-		training.Release()
+		steps.Release()
 	}, nil
 }
 
@@ -246,7 +241,9 @@ func BenchTraining(ctx context.Context, d *tensor.Device, name string, c hidiff.
 	for i := range runs + 2 {
 		before = d.Stats()
 		start := time.Now()
-		iterate(i)
+		if err := iterate(i); err != nil {
+			return t, 0, err
+		}
 		if err := d.Wait(ctx); err != nil {
 			return t, 0, err
 		}
@@ -264,7 +261,7 @@ func BenchTraining(ctx context.Context, d *tensor.Device, name string, c hidiff.
 // pixels. The device must have been opened with wgpu.Options.Profile.
 func BenchKernels(ctx context.Context, d *tensor.Device, c hidiff.Config, stage, count, width, height int) (timings []wgpu.Timing, err error) {
 	defer tensor.Catch(&err)
-	var run func(i int)
+	var run func(i int) error
 	if stage > 0 {
 		iterate, release, err := benchTraining(d, "kernels", c, stage, count, width)
 		if err != nil {
@@ -282,19 +279,22 @@ func BenchKernels(ctx context.Context, d *tensor.Device, c hidiff.Config, stage,
 		lq, noise := noisy(d, count, height, width, 3), noisy(d, count, c.G.Group*c.G.Group, 4*c.G.EmbedDim)
 		defer lq.Release()
 		defer noise.Release()
-		run = func(int) {
+		run = func(int) error {
 			condition := n.Condition(lq)
 			prior := n.Sample(noise, condition)
 			n.Restore(lq, prior).Release()
 			prior.Release()
 			condition.Release()
+			return nil
 		}
 	}
 	for i := range 2 {
 		if _, err := d.Profile(ctx); err != nil { // forget what there was
 			return nil, err
 		}
-		run(i)
+		if err := run(i); err != nil {
+			return nil, err
+		}
 	}
 	return d.Profile(ctx)
 }

@@ -18,6 +18,7 @@ import (
 
 	"hidiff/hidiff"
 	"hidiff/hidiff/checkpoint"
+	"hidiff/hidiff/options"
 )
 
 // Kind says what a fixture is a reference of.
@@ -64,8 +65,8 @@ type Fixture struct {
 
 	OutputWeightScale float64 // end_to_end: net_g's output.weight is filled, then multiplied by this
 
-	Train   TrainOptions // training
-	Trained []string     // training: the networks that are optimised, in the optimizer's order
+	Train   options.TrainOptions // training
+	Trained []string             // training: the networks that are optimised, in the optimizer's order
 }
 
 // OpenFixture reads a safetensors fixture and decodes its metadata. A file whose
