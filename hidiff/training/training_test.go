@@ -2,7 +2,6 @@ package training_test
 
 import (
 	"bytes"
-	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -14,26 +13,13 @@ import (
 	"hidiff/hidiff/checkpoint"
 	"hidiff/hidiff/options"
 	"hidiff/hidiff/training"
-	"hidiff/tensor"
+	"hidiff/internal/testgpu"
 	"hidiff/trainer"
-	"hidiff/wgpu"
 )
-
-// openDevice opens the adapter that HIDIFF_GPU names, or skips: REQUIRE_GPU=1 turns the skip into a failure.
-func openDevice(t *testing.T) *tensor.Device {
-	t.Helper()
-	d, err := tensor.Open(wgpu.Options{GPU: os.Getenv("HIDIFF_GPU")})
-	if none := (*wgpu.NoAdapterError)(nil); errors.As(err, &none) && os.Getenv("REQUIRE_GPU") == "" {
-		t.Skipf("no adapter: %v", err)
-	}
-	require.NoError(t, err)
-	t.Cleanup(d.Close)
-	return d
-}
 
 // The example leaves networks that have moved from where they began, and nothing else can have moved them.
 func TestExampleTrains(t *testing.T) {
-	openDevice(t)
+	testgpu.Need(t)
 	folder := t.TempDir()
 	var screen bytes.Buffer
 	require.NoError(t, train(t.Context(), folder, &screen))
