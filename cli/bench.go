@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -61,7 +62,7 @@ with made-up weights, then iterations of training. GFLOP/s count what the networ
 				return usagef("--kernels breaks one workload down: name it with --only")
 			case o.Variant != "" && !o.Kernels:
 				return usagef("--variant %s changes what --kernels times: add that", o.Variant)
-			case o.Variant != "" && !contains(variants, o.Variant):
+			case o.Variant != "" && !slices.Contains(variants, o.Variant):
 				return usagef("--variant %s: it must be %s", o.Variant, strings.Join(variants, ", "))
 			}
 			return run(c.Context(), o)
