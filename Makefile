@@ -64,7 +64,7 @@ test-short:
 	go test -short ./...
 
 race:
-	go test -race -short -timeout 20m ./wgpu ./trainer ./cli
+	go test -race -short -timeout 20m ./wgpu ./trainer/... ./cli
 
 lint:
 	@unformatted=$$(gofmt -l .); \
@@ -91,7 +91,7 @@ bench:
 test-pytorch:
 	conformance/pytorch/install $(PYTORCH)
 	PATH="$(CURDIR)/$(PYTORCH)/bin:$$PATH" REQUIRE_PYTORCH=1 \
-		go test -count 1 -run 'TestTorch|TestPillowReads' ./trainer ./hidiff/checkpoint ./hidiff/photo
+		go test -count 1 -run 'TestTorch|TestPillowReads' ./trainer/... ./hidiff/checkpoint ./hidiff/photo
 
 bench-vs-pytorch: build
 	conformance/pytorch/install $(PYTORCH)

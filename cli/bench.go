@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -12,9 +13,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"hidiff/hidiff"
+	"hidiff/hidiff/options"
 	"hidiff/internal/bench"
 	"hidiff/tensor"
-	"hidiff/trainer"
 	"hidiff/wgpu"
 )
 
@@ -61,7 +62,7 @@ with made-up weights, then iterations of training. GFLOP/s count what the networ
 				return usagef("--kernels breaks one workload down: name it with --only")
 			case o.Variant != "" && !o.Kernels:
 				return usagef("--variant %s changes what --kernels times: add that", o.Variant)
-			case o.Variant != "" && !contains(variants, o.Variant):
+			case o.Variant != "" && !slices.Contains(variants, o.Variant):
 				return usagef("--variant %s: it must be %s", o.Variant, strings.Join(variants, ", "))
 			}
 			return run(c.Context(), o)
@@ -123,11 +124,11 @@ func (o *benchOptions) workloads() ([]workload, error) {
 
 // only is the workload of that name.
 func (o *benchOptions) only() ([]workload, error) {
-	preset, err := trainer.Load("Small_S1", nil)
+	preset, err := options.Load("Small_S1", nil)
 	if err != nil {
 		return nil, err
 	}
-	_, small, err := trainingConfig(preset)
+	_, small, err := hidiff.ConfigOf(preset)
 	if err != nil {
 		return nil, err
 	}

@@ -12,7 +12,7 @@ import (
 	"hidiff/hidiff"
 	"hidiff/hidiff/checkpoint"
 	"hidiff/hidiff/models"
-	"hidiff/trainer"
+	"hidiff/hidiff/options"
 )
 
 type convertOptions struct {
@@ -100,11 +100,11 @@ func (a *app) convert(ctx context.Context, o *convertOptions) error {
 		return err
 	}
 	if o.Options != "" {
-		options, err := trainer.Load(o.Options, nil)
+		file, err := options.Load(o.Options, nil)
 		if err != nil {
 			return err
 		}
-		if err := configure(w, options, o.Options); err != nil {
+		if err := w.Configure(file); err != nil {
 			return err
 		}
 	}

@@ -9,7 +9,6 @@ import (
 
 	"hidiff/hidiff"
 	"hidiff/hidiff/checkpoint"
-	"hidiff/trainer"
 )
 
 // bundle writes a whole model into one file as a trainer does that wraps its networks, and keeps two net_g.
@@ -66,28 +65,6 @@ func TestWrappedWeights(t *testing.T) {
 	got := run(t.Context(), nil, append([]string{"eval", "--results", "x"}, folders("--param-key", "params_ema")...)...)
 	require.Equal(t, exitUsage, got.code)
 	require.Contains(t, got.stderr, "--param-key")
-}
-
-// path.pretrain_network_X takes them, too.
-func TestPretrainedWrapped(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "one.ckpt")
-	w := bundle(t, path)
-	read := func(net hidiff.Network, path string, from trainer.Pretrained) (*startingWeights, error) {
-		s := &startingWeights{config: w.Config, stage: 2, nets: map[hidiff.Network]*checkpoint.StateDict{}}
-		return s, s.read(net, path, from)
-	}
-	s, err := read(hidiff.NetD, path, trainer.Pretrained{ParamKey: "params", Strict: true})
-	require.NoError(t, err)
-	require.Equal(t, w.Nets[hidiff.NetD].Keys(), s.nets[hidiff.NetD].Keys())
-	require.Equal(t, []string{path + " has no params: what it has is used"}, s.notes)
-	s, err = read(hidiff.NetG, path, trainer.Pretrained{ParamKey: "net_g", Strict: true})
-	require.NoError(t, err)
-	require.Empty(t, s.notes)
-	_, err = read(hidiff.NetG, path, trainer.Pretrained{ParamKey: "params", Strict: true})
-	require.ErrorContains(t, err, "say which of its weights to use")
-	other := filepath.Join(tiny, "gopro_tiny_net_g.pth")
-	_, err = read(hidiff.NetD, other, trainer.Pretrained{ParamKey: "params"})
-	require.EqualError(t, err, other+": holds net_g, not net_d")
 }
 
 // A network that torch.compile wrapped is recognised, alone as well as in DataParallel.

@@ -14,13 +14,13 @@ import (
 
 	"hidiff/hidiff"
 	"hidiff/hidiff/metrics"
+	"hidiff/hidiff/options"
 	"hidiff/hidiff/photo"
 	"hidiff/internal/atomicfile"
 	"hidiff/internal/eval"
 	"hidiff/internal/folder"
 	"hidiff/internal/lock"
 	"hidiff/internal/suggest"
-	"hidiff/trainer"
 )
 
 type evalOptions struct {
@@ -106,7 +106,7 @@ func newEvalCommand(a *app, run func(context.Context, *evalOptions) error) *cobr
 		},
 	}
 	f := c.Flags()
-	f.StringVar(&o.Options, "opt", "", "option file, or a preset: "+strings.Join(testPresets(), ", ")+" (also -opt)")
+	f.StringVar(&o.Options, "opt", "", "option file, or a preset: "+strings.Join(presets(false), ", ")+" (also -opt)")
 	f.StringArrayVar(&o.Force, "force_yml", nil, "set an option, as val:suffix=mine; may be repeated")
 	f.StringVarP(&o.Input, "input", "i", "", "folder of blurry photos")
 	f.StringVar(&o.Target, "target", "", "folder of sharp photos, of the same names")
@@ -127,22 +127,12 @@ func newEvalCommand(a *app, run func(context.Context, *evalOptions) error) *cobr
 	f.IntVar(&o.ReportImages, "report-images", 24, "photos of each dataset that the report shows: half of them the worst, half the best")
 	f.BoolVar(&o.JSON, "json", false, "print one JSON object a line to standard output")
 	must(c.RegisterFlagCompletionFunc("opt", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
-		return testPresets(), cobra.ShellCompDirectiveDefault
+		return presets(false), cobra.ShellCompDirectiveDefault
 	}))
 	must(c.RegisterFlagCompletionFunc("protocol", cobra.FixedCompletions([]string{"basicsr", "matlab", "realblur"}, cobra.ShellCompDirectiveNoFileComp)))
 	must(c.RegisterFlagCompletionFunc("baseline", cobra.FixedCompletions([]string{"unsharp", "richardson-lucy"}, cobra.ShellCompDirectiveNoFileComp)))
 	must(c.RegisterFlagCompletionFunc("prior", cobra.FixedCompletions([]string{"sampled", "zero", "oracle"}, cobra.ShellCompDirectiveNoFileComp)))
 	return c
-}
-
-// testPresets are the presets of testing.
-func testPresets() (names []string) {
-	for _, name := range trainer.Presets() {
-		if !strings.Contains(name, "_S") {
-			names = append(names, name)
-		}
-	}
-	return names
 }
 
 func (o *evalOptions) validate() error {
@@ -186,7 +176,7 @@ func (o *evalOptions) validate() error {
 func (o *evalOptions) sampled() bool { return o.Prior == hidiff.SampledPrior }
 
 // scorers returns those of a dataset.
-func (o *evalOptions) scorers(dataset string, options *trainer.Options) ([]eval.Scorer, error) {
+func (o *evalOptions) scorers(dataset string, file *options.Options) ([]eval.Scorer, error) {
 	scorers := eval.Default(dataset)
 	if len(o.Protocols) > 0 {
 		scorers = nil
@@ -200,11 +190,11 @@ func (o *evalOptions) scorers(dataset string, options *trainer.Options) ([]eval.
 			scorers = append(scorers, s)
 		}
 	}
-	if options == nil {
+	if file == nil {
 		return scorers, nil
 	}
 	for i := range scorers {
-		for _, m := range options.Val.Metrics {
+		for _, m := range file.Val.Metrics {
 			of := &scorers[i].PSNR
 			if m.Type == "calculate_ssim" {
 				of = &scorers[i].SSIM
@@ -219,7 +209,7 @@ func (o *evalOptions) scorers(dataset string, options *trainer.Options) ([]eval.
 type evaluation struct {
 	*app
 	*evalOptions
-	options *trainer.Options // nil where folders were given
+	options *options.Options // nil where folders were given
 	result  *eval.Evaluation
 	sources []eval.Source // of result.Datasets
 	folder  string        // results/NAME
@@ -251,7 +241,7 @@ func (a *app) eval(ctx context.Context, o *evalOptions) error {
 			return err
 		}
 	} else if e.options != nil {
-		if _, c, err := trainingConfig(e.options); err == nil {
+		if _, c, err := hidiff.ConfigOf(e.options); err == nil {
 			e.result.Trained = trainedOn(c)
 		}
 	}
@@ -292,7 +282,7 @@ func (e *evaluation) makeFolder() error {
 func (e *evaluation) choose() (err error) {
 	var found []string
 	if e.Options != "" {
-		if e.options, err = trainer.Load(e.Options, e.Force); err != nil {
+		if e.options, err = options.Load(e.Options, forced(e.Force)); err != nil {
 			return err
 		}
 		for _, warning := range e.options.Warnings {

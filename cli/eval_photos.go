@@ -2,25 +2,25 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 
+	"hidiff/hidiff/options"
 	"hidiff/internal/eval"
 	"hidiff/internal/folder"
-	"hidiff/trainer"
+	"hidiff/trainer/dataset"
 )
 
 // openPhotos pairs the photos of all datasets, before anything is restored.
-func (e *evaluation) openPhotos(ctx context.Context) (opened []*trainer.Dataset, err error) {
-	open := func(o trainer.DatasetOptions, words ...string) (*trainer.Dataset, error) {
-		o.OnBadImage = trainer.SkipBadImage // it is named when its turn comes
-		d, err := trainer.OpenDataset(ctx, o)
+func (e *evaluation) openPhotos(ctx context.Context) (opened []*dataset.Dataset, err error) {
+	open := func(o dataset.Options) (*dataset.Dataset, error) {
+		o.SkipBad = true // it is named when its turn comes
+		d, err := dataset.Open(ctx, o)
 		if err != nil {
-			return nil, inWords(err, words)
+			return nil, err
 		}
 		opened = append(opened, d)
 		e.passedOver.Add(d.PassedOver())
@@ -30,17 +30,15 @@ func (e *evaluation) openPhotos(ctx context.Context) (opened []*trainer.Dataset,
 		return d, nil
 	}
 	for _, d := range e.result.Datasets {
-		o := trainer.DatasetOptions{DatarootLQ: d.Input, DatarootGT: d.Target}
-		words := []string{"dataroot_lq", "--input", "dataroot_gt", "--target"}
+		o := dataset.Options{DatarootLQ: d.Input, LQName: "--input", DatarootGT: d.Target, GTName: "--target"}
 		if e.options != nil {
-			s := e.options.Datasets[slices.IndexFunc(e.options.Datasets, func(s trainer.DatasetSection) bool { return s.Name == d.Name && s.Phase() != "train" })]
-			o.FilenameTmpl, o.MetaInfoFile, words = s.FilenameTmpl, s.MetaInfoFile, nil
+			s := e.options.Datasets[slices.IndexFunc(e.options.Datasets, func(s options.DatasetSection) bool { return s.Name == d.Name && s.Phase() != "train" })]
+			o.FilenameTmpl, o.MetaInfoFile, o.LQName, o.GTName = s.FilenameTmpl, s.MetaInfoFile, "", ""
 		}
 		if o.DatarootLQ == "" { // --results alone is scored: what there is of pairs are the targets
-			o.DatarootLQ = d.Target
-			words[1] = "--target"
+			o.DatarootLQ, o.LQName = d.Target, o.GTName
 		}
-		pairs, err := open(o, words...)
+		pairs, err := open(o)
 		if err != nil {
 			if len(e.result.Datasets) > 1 {
 				return opened, fmt.Errorf("dataset %s: %w (--dataset chooses others)", d.Name, err)
@@ -53,9 +51,8 @@ func (e *evaluation) openPhotos(ctx context.Context) (opened []*trainer.Dataset,
 				return opened, err
 			}
 			d.Suffix = ""
-			o.DatarootLQ, o.FilenameTmpl = d.Folder, resultTemplate(d.Folder, pairs.Name(0))
-			words := []string{"dataroot_lq", "--results", "dataroot_gt", "--target"}
-			if source.results, err = open(o, words...); err != nil {
+			o.DatarootLQ, o.LQName, o.FilenameTmpl = d.Folder, "--results", resultTemplate(d.Folder, pairs.Name(0))
+			if source.results, err = open(o); err != nil {
 				return opened, err
 			}
 			if d.Input == "" {
@@ -65,15 +62,6 @@ func (e *evaluation) openPhotos(ctx context.Context) (opened []*trainer.Dataset,
 		e.sources = append(e.sources, source)
 	}
 	return opened, nil
-}
-
-// inWords says an error in the words of the command line, where no option file was given.
-func inWords(err error, words []string) error {
-	text := strings.NewReplacer(words...).Replace(err.Error())
-	if text == err.Error() {
-		return err
-	}
-	return errors.New(text)
 }
 
 // resultsOf finds the folder of one dataset's results: as eval and BasicSR leave them, or, of a single dataset, --results itself.
@@ -113,11 +101,11 @@ func resultTemplate(folder, name string) string {
 
 // evalPhotos are the photos of a dataset.
 type evalPhotos struct {
-	input   *trainer.Dataset // pairs of input and target; nil where there is no input
-	results *trainer.Dataset // pairs of result and target; nil where results are to be made
+	input   *dataset.Dataset // pairs of input and target; nil where there is no input
+	results *dataset.Dataset // pairs of result and target; nil where results are to be made
 }
 
-func (s evalPhotos) any() *trainer.Dataset {
+func (s evalPhotos) any() *dataset.Dataset {
 	if s.results != nil {
 		return s.results
 	}

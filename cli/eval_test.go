@@ -655,7 +655,7 @@ func TestEvalNames(t *testing.T) {
 	for name, want := range map[string]string{"1": "{}_x_GoPro", "1_b": "{}_x_GoPro", "2": "{}", "deep/3": "{}_y", "4": "{}", "none/5": "{}"} {
 		require.Equal(t, want, resultTemplate(dir, name), name)
 	}
-	require.Equal(t, []string{"GoPro", "RealBlur_J", "RealBlur_R", "Small"}, testPresets())
+	require.Equal(t, []string{"GoPro", "RealBlur_J", "RealBlur_R", "Small"}, presets(false))
 }
 
 // TestDeviceEval evaluates a small set from end to end, restored by a real network, report included.

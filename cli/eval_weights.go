@@ -3,13 +3,15 @@ package cli
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
 
 	"hidiff/hidiff"
-	"hidiff/trainer"
+	"hidiff/hidiff/options"
+	"hidiff/hidiff/training"
 )
 
 // loadWeights takes the weights that -m names, or the option file, or the default.
@@ -59,27 +61,24 @@ func trainedOn(c hidiff.Config) string {
 
 // pretrained finds the networks that the option file names, if it names any.
 func (e *evaluation) pretrained() (paths []string, paramKey string, err error) {
-	if e.options.ModelType == trainer.HIDiffS1 && e.sampled() {
+	if e.options.ModelType == options.HIDiffS1 && e.sampled() {
 		return nil, "", fmt.Errorf("%s is of stage one, which sees the sharp photos: evaluate stage two, or --prior oracle", e.Options)
 	}
 	keys := map[string]bool{}
 	var missing []string
-	for _, network := range e.Prior.Networks() {
-		net := string(network)
-		option := "path.pretrain_network_" + strings.TrimPrefix(net, "net_")
-		from := e.options.Path.Pretrained(net)
+	for _, net := range e.Prior.Networks() {
+		from, err := training.FindPretrained(e.options, net)
+		if err != nil {
+			return nil, "", fmt.Errorf("%w; or name the weights with -m", err)
+		}
 		if from.File == "" {
-			missing = append(missing, option)
+			missing = append(missing, from.Option)
 			continue
 		}
-		path, note, err := trainer.FindPretrained(from.File, e.options.Name, net)
-		if err != nil {
-			return nil, "", fmt.Errorf("%s: %w; or name the weights with -m", option, err)
+		if from.Note != "" {
+			fmt.Fprintf(e.stderr, "note: %s\n", from.Note)
 		}
-		if note != "" {
-			fmt.Fprintf(e.stderr, "note: %s\n", note)
-		}
-		paths, keys[from.ParamKey] = append(paths, path), true
+		paths, keys[from.ParamKey] = append(paths, from.File), true
 	}
 	switch {
 	case len(paths) == 0:
@@ -103,22 +102,17 @@ func (e *evaluation) pretrained() (paths []string, paramKey string, err error) {
 
 // configure has the option file say what weights cannot: the diffusion's schedule.
 func (e *evaluation) configure(w *hidiff.Weights) error {
-	if e.options == nil || e.options.ModelType == trainer.HIDiffS1 && e.sampled() {
+	if e.options == nil || e.options.ModelType == options.HIDiffS1 && e.sampled() {
 		return nil
 	}
-	_, c, err := trainingConfig(e.options)
-	if err != nil {
-		return err
-	}
-	if err := describes(c, e.Options, w, e.Prior.Networks()); err != nil && len(e.Weights) > 0 {
+	expected := w.Config.Diffusion
+	err := w.Configure(e.options)
+	switch other := (*hidiff.OtherNetworksError)(nil); {
+	case errors.As(err, &other) && len(e.Weights) > 0:
 		fmt.Fprintf(e.stderr, "note: %s describes other networks than -m gives: these go by their own configuration\n", e.Options)
 		return nil
-	} else if err != nil {
-		return err
-	}
-	if e.sampled() && w.Config.Diffusion != c.Diffusion {
+	case err == nil && e.sampled() && w.Config.Diffusion != expected:
 		fmt.Fprintf(e.stderr, "note: the diffusion_schedule is that of %s, not that which the weights let expect\n", e.Options)
 	}
-	w.Config = c
-	return nil
+	return err
 }

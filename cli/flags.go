@@ -152,11 +152,7 @@ func loadModel(ctx context.Context, o hidiff.LoadOptions, args []string) (*hidif
 	if len(args) == 0 {
 		args = filepath.SplitList(os.Getenv("HIDIFF_MODEL"))
 	}
-	w, err := models.Load(ctx, o, args...)
-	if err != nil {
-		return nil, err
-	}
-	return w, configureTrained(w)
+	return models.Load(ctx, o, args...)
 }
 
 // openModel prepares weights on a GPU, and says so if that is none.

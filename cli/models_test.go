@@ -18,7 +18,7 @@ import (
 
 	"hidiff/hidiff"
 	"hidiff/hidiff/models"
-	"hidiff/trainer"
+	"hidiff/hidiff/options"
 )
 
 // ownModels makes a new folder the user's folder of models.
@@ -184,9 +184,9 @@ func TestBuiltInIsAsTrained(t *testing.T) {
 	w, err := models.Load(t.Context(), hidiff.LoadOptions{})
 	require.NoError(t, err)
 	for _, preset := range []string{"Small_S2", "Small"} {
-		o, err := trainer.Load(preset, nil)
+		o, err := options.Load(preset, nil)
 		require.NoError(t, err)
-		_, c, err := trainingConfig(o)
+		_, c, err := hidiff.ConfigOf(o)
 		require.NoError(t, err)
 		require.Equal(t, c, w.Config, preset)
 	}

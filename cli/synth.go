@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -101,7 +102,7 @@ func (o *synthOptions) validate() error {
 	switch {
 	case len(o.Inputs) == 0:
 		return usagef("no photo to make pairs of: name sharp photos, or folders of them")
-	case contains(o.Inputs, stdio):
+	case slices.Contains(o.Inputs, stdio):
 		return usagef("photos cannot come from standard input: their names seed the pairs")
 	case o.Output == "":
 		return usagef("no folder to put the pairs into: name it with -o")

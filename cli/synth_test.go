@@ -15,7 +15,7 @@ import (
 
 	"hidiff/hidiff/photo"
 	"hidiff/hidiff/synth"
-	"hidiff/trainer"
+	"hidiff/trainer/dataset"
 )
 
 // synthCommand runs synth alone, with the exit codes of the program.
@@ -67,7 +67,7 @@ func TestSynthMakesWhatTrainingReads(t *testing.T) {
 		"target/b_000.png", "target/b_001.png", "target/sub/a_000.png", "target/sub/a_001.png",
 	}, files(t, "out"))
 
-	d, err := trainer.OpenDataset(t.Context(), trainer.DatasetOptions{DatarootLQ: "out/input", DatarootGT: "out/target", GTSize: 64})
+	d, err := dataset.Open(t.Context(), dataset.Options{DatarootLQ: "out/input", DatarootGT: "out/target", GTSize: 64})
 	require.NoError(t, err)
 	defer d.Close()
 	require.Equal(t, 4, d.Len())

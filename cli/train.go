@@ -4,13 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"hidiff/hidiff"
-	"hidiff/hidiff/checkpoint"
+	"hidiff/hidiff/options"
+	"hidiff/hidiff/training"
 	"hidiff/tensor"
 	"hidiff/trainer"
 	"hidiff/wgpu"
@@ -64,7 +66,7 @@ func newTrainCommand(a *app, run func(context.Context, *trainOptions) error) *co
 		},
 	}
 	f := c.Flags()
-	f.StringVar(&o.Options, "opt", "", "option file, or a preset: "+strings.Join(trainPresets(), ", ")+" (also -opt)")
+	f.StringVar(&o.Options, "opt", "", "option file, or a preset: "+strings.Join(presets(true), ", ")+" (also -opt)")
 	f.StringArrayVar(&o.Force, "force_yml", nil, "set an option, as train:total_iter=1000; may be repeated")
 	addGPUFlag(c, &o.GPU)
 	f.Var(&o.Memory, "memory", "GPU memory to use at most, such as 8GiB")
@@ -81,25 +83,20 @@ func newTrainCommand(a *app, run func(context.Context, *trainOptions) error) *co
 	f.BoolVar(&o.JSON, "json", false, "print one JSON object a line to standard output")
 	f.StringVar(&o.Launcher, "launcher", "none", "none: one GPU trains")
 	must(c.RegisterFlagCompletionFunc("opt", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
-		return trainPresets(), cobra.ShellCompDirectiveDefault
+		return presets(true), cobra.ShellCompDirectiveDefault
 	}))
 	return c
 }
 
-// trainPresets are the presets of training.
-func trainPresets() (names []string) {
-	for _, name := range trainer.Presets() {
-		if strings.Contains(name, "_S") {
-			names = append(names, name)
-		}
-	}
-	return names
+// presets are those to train with, or to test with.
+func presets(toTrain bool) []string {
+	return slices.DeleteFunc(options.Presets(), func(name string) bool { return strings.Contains(name, "_S") != toTrain })
 }
 
 func (o *trainOptions) validate() error {
 	switch {
 	case o.Options == "":
-		return usagef("say what to train: -opt with an option file, or a preset: %s", strings.Join(trainPresets(), ", "))
+		return usagef("say what to train: -opt with an option file, or a preset: %s", strings.Join(presets(true), ", "))
 	case o.Launcher != "none":
 		return usagef("--launcher %s: one process trains on one GPU; --accumulate makes its steps as large as several GPUs'", o.Launcher)
 	case o.AutoResume && o.Restart:
@@ -113,200 +110,97 @@ func (o *trainOptions) validate() error {
 		flag, value string
 		words       []string
 	}{{"checkpointing", o.Checkpointing, []string{"auto", "true", "false"}}, {"on-bad-image", o.OnBadImage, []string{"skip", "fail"}}} {
-		if f.value != "" && !contains(f.words, f.value) {
+		if f.value != "" && !slices.Contains(f.words, f.value) {
 			return usagef("--%s %s: it must be %s", f.flag, f.value, strings.Join(f.words, ", "))
 		}
 	}
 	return nil
 }
 
-func contains(words []string, word string) bool {
-	for _, w := range words {
-		if w == word {
-			return true
+// settings are --force_yml, and what other flags stand for.
+func (o *trainOptions) settings() []options.Setting {
+	s := forced(o.Force)
+	add := func(option, flag, value string) {
+		if value != "" {
+			s = append(s, options.Setting{Option: option + "=" + value, From: "--" + flag + " " + value})
 		}
 	}
-	return false
+	if o.Accumulate > 0 {
+		add("train:accumulate", "accumulate", fmt.Sprint(o.Accumulate))
+	}
+	add("train:checkpointing", "checkpointing", o.Checkpointing)
+	add("datasets:train:on_bad_image", "on-bad-image", o.OnBadImage)
+	return s
 }
 
-// forced adds to --force_yml what other flags stand for.
-func (o *trainOptions) forced() []string {
-	force := append([]string{}, o.Force...)
-	if o.Accumulate > 0 {
-		force = append(force, fmt.Sprintf("train:accumulate=%d", o.Accumulate))
+// forced are the settings of --force_yml.
+func forced(flags []string) (s []options.Setting) {
+	for _, option := range flags {
+		s = append(s, options.Setting{Option: option, From: "--force_yml " + option})
 	}
-	if o.Checkpointing != "" {
-		force = append(force, "train:checkpointing="+o.Checkpointing)
-	}
-	if o.OnBadImage != "" {
-		force = append(force, "datasets:train:on_bad_image="+o.OnBadImage)
-	}
-	return force
+	return s
 }
 
 func (a *app) train(ctx context.Context, o *trainOptions) error {
-	options, err := trainer.Load(o.Options, o.forced())
+	file, err := options.Load(o.Options, o.settings())
 	if err != nil {
 		return err
-	}
-	if options.Train == nil {
-		return fmt.Errorf("%s has no section train: it is for testing", options.File)
 	}
 	if o.Debug {
-		options.Debug()
+		file.Debug()
 	}
-	stage, config, err := trainingConfig(options)
-	if err != nil {
-		return err
-	}
-	start := startingWeights{options: options, config: config, stage: stage}
 	r := trainer.RunOptions{
-		Options: options, AutoResume: o.AutoResume, Restart: o.Restart, Keep: o.Keep,
+		Options: file, AutoResume: o.AutoResume, Restart: o.Restart, Keep: o.Keep,
 		SkipNaN: o.SkipNaN, DetectAnomaly: o.DetectAnomaly, Screen: a.stderr, Terminal: a.screen != nil,
-		Build: func(d *tensor.Device) (trainer.Model, error) { return start.build(d) },
 	}
 	if o.JSON {
 		r.JSON = a.stdout
 	}
-	if err := r.CheckOutputs(); err != nil {
+	t, err := training.New(r)
+	if err != nil {
 		return err
 	}
-	if r.Device, err = tensor.Open(wgpu.Options{GPU: o.GPU, Memory: int64(o.Memory), Logger: a.logger()}); err != nil {
+	d, err := tensor.Open(wgpu.Options{GPU: o.GPU, Memory: int64(o.Memory), Logger: a.logger()})
+	if err != nil {
 		return err
 	}
-	defer r.Device.Close()
+	defer d.Close()
 	if o.Plan {
-		start.blank = true
-		return a.trainPlan(r, o.JSON)
+		p, err := t.Plan(ctx, d)
+		if err != nil {
+			return err
+		}
+		return a.printTrainPlan(p, file.Name, d.Adapter().Name, o.JSON)
 	}
-	if err := start.load(); err != nil {
-		return err
-	}
-	options.Warnings = append(options.Warnings, start.notes...)
-	err = trainer.Run(ctx, r)
+	err = advised(t.Run(ctx, d), file.Name)
 	if errors.Is(err, trainer.ErrStopped) {
-		return fmt.Errorf("%w%w", err, silent{ctx.Err()})
+		fmt.Fprintf(a.stderr, "%v\n", err)
+		return ctx.Err()
 	}
 	return err
 }
 
-// silent wraps an error so that it is found, but says nothing more.
-type silent struct{ error }
-
-func (s silent) Error() string { return "" }
-func (s silent) Unwrap() error { return s.error }
-
-// trainingConfig returns which stage the options train, and the networks.
-func trainingConfig(o *trainer.Options) (stage int, c hidiff.Config, err error) {
-	stage = 1
-	if o.ModelType == trainer.HIDiffS2 {
-		stage = 2
-	}
-	var s hidiff.Sections
-	if err := errors.Join(o.NetworkG.Decode(&s.G), o.NetworkLE.Decode(&s.LE)); err != nil {
-		return stage, c, err
-	}
-	if stage == 2 {
-		if err := errors.Join(o.NetworkLEDM.Decode(&s.LEDM), o.NetworkD.Decode(&s.D), o.Diffusion.Decode(&s.Diffusion)); err != nil {
-			return stage, c, err
+// advised adds to an error of training what flags there are for it.
+func advised(err error, experiment string) error {
+	var advice []string
+	for _, a := range []struct {
+		of   error
+		text string
+	}{
+		{trainer.ErrNotFinite, "find the operator with --detect-anomaly, or pass over such iterations with --skip-nan"},
+		{trainer.ErrExists, "--auto_resume goes on from there; --restart starts anew and keeps the folder as " + experiment + "_archived_<time>"},
+		{trainer.ErrPutAside, "leave out --restart to go on from it"},
+		{syscall.ENOSPC, "make room, and set --keep to keep only the newest checkpoints"},
+		{trainer.ErrSaved, "--auto_resume goes on from there"},
+	} {
+		if errors.Is(err, a.of) {
+			advice = append(advice, a.text)
 		}
 	}
-	c, err = s.Config(stage)
-	if err != nil {
-		return stage, c, fmt.Errorf("%s: %w", o.Name, err)
-	}
-	return stage, c, nil
-}
-
-// startingWeights are what training begins with.
-type startingWeights struct {
-	options *trainer.Options
-	config  hidiff.Config
-	stage   int
-	blank   bool // all of it drawn by chance: a plan needs no files
-	nets    map[hidiff.Network]*checkpoint.StateDict
-	notes   []string // what the user should know of what was loaded
-}
-
-// load draws all networks by chance, and reads those that the options name.
-func (s *startingWeights) load() error {
-	s.nets = hidiff.InitialWeights(s.config, uint64(s.options.ManualSeed)).Nets
-	if s.blank {
-		return nil
-	}
-	nets := s.config.Trained(s.stage)
-	if s.stage == 2 {
-		nets = append([]hidiff.Network{hidiff.NetLE}, nets...)
-	}
-	for _, net := range nets {
-		from := s.options.Path.Pretrained(string(net))
-		if from.File == "" {
-			if s.stage == 2 && net == hidiff.NetLE {
-				return errors.New("path.pretrain_network_le: stage two needs the net_le that stage one trained")
-			}
-			continue
-		}
-		path, note, err := trainer.FindPretrained(from.File, s.options.Name, string(net))
-		if err != nil {
-			return fmt.Errorf("path.pretrain_network_%s: %w", strings.TrimPrefix(string(net), "net_"), err)
-		}
-		if note != "" {
-			s.notes = append(s.notes, note)
-		}
-		if err := s.read(net, path, from); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// read takes a network from a file; where that need not be strict, what fits.
-func (s *startingWeights) read(net hidiff.Network, path string, from trainer.Pretrained) error {
-	file, err := checkpoint.Open(context.Background(), path)
-	if err != nil {
+	if advice == nil {
 		return err
 	}
-	state, err := hidiff.FindNetwork(file, net, from.ParamKey)
-	if err != nil {
-		if state, err = hidiff.FindNetwork(file, net, ""); err != nil {
-			return err
-		}
-		s.notes = append(s.notes, fmt.Sprintf("%s has no %s: what it has is used", path, from.ParamKey))
-	}
-	specs := s.config.Parameters(net)
-	if from.Strict {
-		if err := hidiff.Check(specs, state); err != nil {
-			return fmt.Errorf("%s: %s: %w", path, net, err)
-		}
-		s.nets[net] = state
-		return nil
-	}
-	taken := 0
-	for _, p := range specs {
-		if a, ok := state.Get(p.Name); ok && fmt.Sprint(a.Shape) == fmt.Sprint(p.Shape) {
-			s.nets[net].Set(p.Name, a)
-			taken++
-		}
-	}
-	s.notes = append(s.notes, fmt.Sprintf("%s: %d of %s's %d parameters fit; the others start anew", path, taken, net, len(specs)))
-	return nil
-}
-
-func (s *startingWeights) build(d *tensor.Device) (trainer.Model, error) {
-	if s.nets == nil {
-		if err := s.load(); err != nil {
-			return nil, err
-		}
-	}
-	o := hidiff.TrainingOptions{Stage: s.stage}
-	var err error
-	if o.Pixel, err = s.options.Train.PixelOpt.Loss(); err == nil && s.stage == 2 {
-		o.PixelDiff, err = s.options.Train.PixelDiffOpt.Loss()
-	}
-	if err != nil {
-		return nil, err
-	}
-	return hidiff.NewTraining(d, s.config, s.nets, o)
+	return fmt.Errorf("%w: %s", err, strings.Join(advice, "; "))
 }
 
 // trainPlanLine is a phase in train --plan --json. Sizes are in bytes.
@@ -323,11 +217,7 @@ type trainPlanLine struct {
 	Seconds       float64 `json:"seconds"`
 }
 
-func (a *app) trainPlan(r trainer.RunOptions, json bool) error {
-	p, err := trainer.NewPlan(r)
-	if err != nil {
-		return err
-	}
+func (a *app) printTrainPlan(p trainer.Plan, name, gpu string, json bool) error {
 	if json {
 		for _, s := range p.Phases {
 			line := trainPlanLine{"phase", s.Start, s.Iterations, s.GTSize, s.MiniBatchSize, s.Peak, s.Checkpointing, s.Dispatches, s.Work, s.Duration.Seconds()}
@@ -337,7 +227,7 @@ func (a *app) trainPlan(r trainer.RunOptions, json bool) error {
 		}
 		return nil
 	}
-	fmt.Fprintf(a.stdout, "%s: %d parameters on %s\n", r.Name, p.Parameters, r.Device.Adapter().Name)
+	fmt.Fprintf(a.stdout, "%s: %d parameters on %s\n", name, p.Parameters, gpu)
 	fmt.Fprintf(a.stdout, "%10s %10s %8s %6s %12s %11s %10s %14s\n", "from", "iterations", "gt_size", "batch", "GPU memory", "recomputes", "dispatches", "time (about)")
 	var total time.Duration
 	for _, s := range p.Phases {
@@ -345,7 +235,7 @@ func (a *app) trainPlan(r trainer.RunOptions, json bool) error {
 			wgpu.FormatBytes(s.Peak), yes(s.Checkpointing), s.Dispatches, roughly(s.Duration))
 		total += s.Duration
 	}
-	_, err = fmt.Fprintf(a.stdout, "together about %s\n", roughly(total))
+	_, err := fmt.Fprintf(a.stdout, "together about %s\n", roughly(total))
 	return err
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -23,6 +24,7 @@ import (
 	"hidiff/hidiff/photo"
 	"hidiff/internal/testenv"
 	"hidiff/internal/testgpu"
+	"hidiff/trainer"
 )
 
 // tinyTraining is an option file of a small network; %s are name, model_type, and what
@@ -374,6 +376,7 @@ func TestTrainRefuses(t *testing.T) {
 		{"no stage one", []string{"-opt", "s2.yml"}, exitFailed, "train stage one first"},
 		{"networks that disagree", []string{"-opt", "s1.yml", "--force_yml", "network_le:embed_dim=8"}, exitFailed, "embed_dim"},
 		{"launcher", []string{"-opt", "s1.yml", "--launcher", "pytorch"}, exitUsage, "--accumulate"},
+		{"too many batches", []string{"-opt", "s1.yml", "--accumulate", "70000"}, exitFailed, "--accumulate 70000: train.accumulate: is 70000: it must be at most 65536"},
 		{"both ways", []string{"-opt", "s1.yml", "--auto_resume", "--restart"}, exitUsage, "exclude each other"},
 		{"policy", []string{"-opt", "s1.yml", "--on-bad-image", "ignore"}, exitUsage, "skip, fail"},
 		{"resume from nothing", []string{"-opt", "s1.yml", "--force_yml", "path:resume_state=none.state"}, exitFailed, "none.state"},
@@ -465,4 +468,22 @@ func TestTrainMemoryStaysFlat(t *testing.T) {
 	for _, bytes := range device {
 		require.Equal(t, device[0], bytes)
 	}
+}
+
+// What package trainer says gets the flags that there are for it.
+func TestTrainAdvice(t *testing.T) {
+	for _, c := range []struct {
+		err  error
+		want string
+	}{
+		{errors.New("x"), "x"},
+		{trainer.ErrExists, trainer.ErrExists.Error() + ": --auto_resume goes on from there; --restart starts anew and keeps the folder as mine_archived_<time>"},
+		{fmt.Errorf("no room: %w (iteration 5 %w)", syscall.ENOSPC, trainer.ErrSaved),
+			"no room: no space left on device (iteration 5 is saved): make room, and set --keep to keep only the newest checkpoints; --auto_resume goes on from there"},
+	} {
+		got := advised(c.err, "mine")
+		require.EqualError(t, got, c.want)
+		require.ErrorIs(t, got, c.err)
+	}
+	require.NoError(t, advised(nil, "mine"))
 }

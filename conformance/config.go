@@ -5,50 +5,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"strconv"
+
+	"go.yaml.in/yaml/v3"
+
+	"hidiff/hidiff/options"
 )
-
-// The structs below mirror the JSON in the fixtures' metadata, key by key; keys are
-// those of the released option files.
-
-// trainOptions are the part of an option file's train section that decides a step.
-type trainOptions struct {
-	UseGradClip  bool             `json:"use_grad_clip"`
-	OptimTotal   optimOptions     `json:"optim_total"`
-	Scheduler    schedulerOptions `json:"scheduler"`
-	TotalIter    int              `json:"total_iter"`
-	WarmupIter   int              `json:"warmup_iter"`
-	PixelOpt     lossOptions      `json:"pixel_opt"`
-	PixelDiffOpt lossOptions      `json:"pixel_diff_opt"`
-}
-
-// optimOptions describe the optimizer: Adam or AdamW.
-type optimOptions struct {
-	Type        string     `json:"type"`
-	LR          float64    `json:"lr"`
-	WeightDecay float64    `json:"weight_decay"`
-	Betas       [2]float64 `json:"betas"`
-}
-
-// schedulerOptions describe the learning rate's schedule; each type has some of them.
-type schedulerOptions struct {
-	Type           string    `json:"type"`
-	Periods        []int     `json:"periods"`
-	RestartWeights []float64 `json:"restart_weights"`
-	EtaMin         float64   `json:"eta_min"`
-	EtaMins        []float64 `json:"eta_mins"`
-	Milestones     []int     `json:"milestones"`
-	Gamma          float64   `json:"gamma"`
-	Restarts       []int     `json:"restarts"`
-	TotalIter      int       `json:"total_iter"`
-}
-
-// lossOptions describe one loss. Eps is CharbonnierLoss's.
-type lossOptions struct {
-	Type       string  `json:"type"`
-	LossWeight float64 `json:"loss_weight"`
-	Reduction  string  `json:"reduction"`
-	Eps        float64 `json:"eps"`
-}
 
 // decode fills the fields of f's kind from the file's metadata.
 func (f *fixture) decode(metadata map[string]string) error {
@@ -86,8 +47,12 @@ func (f *fixture) decodeNetworks(metadata map[string]string) error {
 			return fmt.Errorf("metadata output_weight_scale: %w", err)
 		}
 	case kindTraining:
-		if err := decodeEntry(metadata, "train", &f.Train); err != nil {
-			return err
+		f.Train = options.TrainOptions{WarmupIter: -1, OptimTotal: options.OptimOptions{Eps: 1e-8}}
+		if err := decodeOptions([]byte(metadata["train"]), &f.Train); err != nil {
+			return fmt.Errorf("metadata train: %w", err)
+		}
+		if f.Train.UseGradClip {
+			f.Train.ClipGradNorm = clipLimit
 		}
 		return decodeEntry(metadata, "trained", &f.Trained)
 	}
@@ -104,6 +69,13 @@ func decodeEntry(metadata map[string]string, key string, into any) error {
 		return fmt.Errorf("metadata %s: %w", key, err)
 	}
 	return nil
+}
+
+// decodeOptions decodes JSON whose keys are those of option files, and refuses others.
+func decodeOptions(data []byte, into any) error {
+	d := yaml.NewDecoder(bytes.NewReader(data)) // JSON is YAML
+	d.KnownFields(true)
+	return d.Decode(into)
 }
 
 // decodeStrictly refuses keys that into has no field for.

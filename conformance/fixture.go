@@ -15,6 +15,7 @@ import (
 
 	"hidiff/hidiff"
 	"hidiff/hidiff/checkpoint"
+	"hidiff/hidiff/options"
 )
 
 // kind says what a fixture is a reference of.
@@ -61,8 +62,8 @@ type fixture struct {
 
 	OutputWeightScale float64 // end_to_end: net_g's output.weight is filled, then multiplied by this
 
-	Train   trainOptions // training
-	Trained []string     // training: the networks that are optimised, in the optimizer's order
+	Train   options.TrainOptions // training
+	Trained []string             // training: the networks that are optimised, in the optimizer's order
 }
 
 // openFixture reads a safetensors fixture and decodes its metadata. A file whose

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"hidiff/hidiff/checkpoint"
+	"hidiff/hidiff/options"
 
 	"github.com/stretchr/testify/require"
 
@@ -116,13 +117,13 @@ func TestOpenFixtureTraining(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, kindTraining, f.Kind)
 	require.Equal(t, []string{"net_g", "net_le"}, f.Trained)
-	require.Equal(t, trainOptions{
-		UseGradClip: true,
-		OptimTotal:  optimOptions{Type: "AdamW", LR: 2e-4, WeightDecay: 1e-4, Betas: [2]float64{0.9, 0.999}},
-		Scheduler: schedulerOptions{
+	require.Equal(t, options.TrainOptions{
+		WarmupIter: -1, UseGradClip: true, ClipGradNorm: 0.01,
+		OptimTotal: options.OptimOptions{Type: "AdamW", LR: 2e-4, WeightDecay: 1e-4, Betas: [2]float64{0.9, 0.999}, Eps: 1e-8},
+		Scheduler: options.SchedulerOptions{
 			Type: "CosineAnnealingRestartCyclicLR", Periods: []int{3, 5}, RestartWeights: []float64{1, 1}, EtaMins: []float64{2e-4, 1e-6},
 		},
-		PixelOpt: lossOptions{Type: "L1Loss", LossWeight: 1, Reduction: "mean"},
+		PixelOpt: &options.LossOptions{Type: "L1Loss", LossWeight: 1, Reduction: "mean"},
 	}, f.Train)
 	require.Contains(t, f.Under("iter1.param."), "net_g.output.weight")
 }
@@ -141,6 +142,7 @@ func TestOpenFixtureRefuses(t *testing.T) {
 		{"config that is none", map[string]string{"config": `{"d": ["x"]}`, "fill_prefix": "x"}, []string{"lq", "gt"}, "metadata config"},
 		{"no prefix", map[string]string{"config": tinyConfig}, []string{"lq", "gt"}, "metadata has no fill_prefix"},
 		{"no scale", map[string]string{"config": tinyConfig, "fill_prefix": "x"}, []string{"noise", "prior", "out"}, "output_weight_scale"},
+		{"an option that is none", map[string]string{"config": tinyConfig, "fill_prefix": "x", "train": `{"iters": 3}`}, []string{"iter1.lq"}, "field iters not found"},
 		{"no trained", map[string]string{"config": tinyConfig, "fill_prefix": "x", "train": "{}"}, []string{"iter1.lq"}, "metadata has no trained"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

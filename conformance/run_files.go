@@ -15,7 +15,7 @@ import (
 
 	"hidiff/hidiff"
 	"hidiff/hidiff/checkpoint"
-	"hidiff/trainer"
+	"hidiff/hidiff/options"
 )
 
 func (r *runner) file(path string) error {
@@ -33,7 +33,7 @@ func (r *runner) file(path string) error {
 		return r.metrics(path)
 	case ext == ".yml":
 		r.kind = "options"
-		_, err := trainer.Load(path, nil)
+		_, err := options.Load(path, nil)
 		r.result("", Diff{}, 0, err)
 		return nil
 	case filepath.Base(path) == "parameters.json":

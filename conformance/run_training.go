@@ -11,6 +11,7 @@ import (
 
 	"hidiff/autograd"
 	"hidiff/hidiff"
+	"hidiff/hidiff/options"
 	"hidiff/tensor"
 	"hidiff/trainer"
 )
@@ -31,10 +32,20 @@ const chaotic = 100
 type trajectory struct {
 	*runner
 	f         *fixture
-	training  *hidiff.Training
-	optimizer *trainer.Optimizer
-	scheduler *trainer.Scheduler
+	training  *fromNoise
+	steps     *trainer.Stepper
+	scheduler *options.Scheduler
 	start     []float32 // the parameters' first values
+}
+
+// fromNoise is a training whose diffusion starts from a fixture's noise.
+type fromNoise struct {
+	*hidiff.Training
+	noise *tensor.Tensor // of the next step; nil in stage one
+}
+
+func (t *fromNoise) Loss(tape *autograd.Tape, lq, gt *tensor.Tensor, _ uint64) []*autograd.Variable {
+	return t.LossFrom(tape, lq, gt, t.noise)
 }
 
 func (r *runner) training(f *fixture) error {
@@ -74,42 +85,34 @@ func (r *runner) newTrajectory(f *fixture) (*trajectory, error) {
 	}
 	o := hidiff.TrainingOptions{Stage: f.stage()}
 	var err error
-	if o.Pixel, err = f.Train.PixelOpt.loss(); err != nil {
+	if o.Pixel, err = f.Train.PixelOpt.Loss(); err != nil {
 		return nil, err
 	}
 	if o.Stage == 2 {
-		if o.PixelDiff, err = f.Train.PixelDiffOpt.loss(); err != nil {
+		if o.PixelDiff, err = f.Train.PixelDiffOpt.Loss(); err != nil {
 			return nil, err
 		}
 	}
-	if t.training, err = hidiff.NewTraining(r.d, f.Config, hidiff.FillWeights(f.Config, f.fill).Nets, o); err != nil {
+	training, err := hidiff.NewTraining(r.d, f.Config, hidiff.FillWeights(f.Config, f.fill).Nets, o)
+	if err != nil {
 		return nil, err
 	}
+	t.training = &fromNoise{Training: training}
 	trained := f.Config.Trained(o.Stage)
 	for _, net := range f.Trained {
 		if len(f.Trained) != len(trained) || !slices.Contains(trained, hidiff.Network(net)) {
 			return nil, fmt.Errorf("stage %d trains %v, the fixture %v", o.Stage, trained, f.Trained)
 		}
 	}
-	clip := 0.0
-	if f.Train.UseGradClip {
-		clip = clipLimit
-	}
-	optim := f.Train.OptimTotal
-	t.optimizer = trainer.NewOptimizer(t.training.Parameters(), trainer.OptimOptions{
-		Type: optim.Type, WeightDecay: optim.WeightDecay, Betas: optim.Betas, Eps: 1e-8,
-	}, clip, 0)
-	if t.scheduler, err = f.Train.scheduler(); err != nil {
+	t.steps = trainer.NewStepper(t.training, f.Train)
+	if t.scheduler, err = f.Train.NewScheduler(); err != nil {
 		return nil, err
 	}
 	t.start, err = t.training.Parameters().Values.Floats(r.ctx)
 	return t, err
 }
 
-func (t *trajectory) release() {
-	t.optimizer.Release()
-	t.training.Release()
-}
+func (t *trajectory) release() { t.steps.Release() }
 
 // chaotic says that the sampler amplifies rounding until trajectories diverge.
 func (t *trajectory) chaotic() bool {
@@ -128,34 +131,29 @@ func (t *trajectory) iteration(iter int) error {
 	if err != nil {
 		return err
 	}
-	lq, gt := upload(t.d, in[0]), upload(t.d, in[1])
-	defer lq.Release()
-	defer gt.Release()
-	var noise *tensor.Tensor
 	if t.f.stage() == 2 {
 		n, err := t.f.Tensor(name("noise"))
 		if err != nil {
 			return err
 		}
-		noise = upload(t.d, n)
-		defer noise.Release()
+		t.training.noise = upload(t.d, n)
+		defer t.training.noise.Release()
 	}
 	lr := t.scheduler.LR(iter)
 	t.number(name("lr"), lr, rateTolerance)
-	tape := &autograd.Tape{}
-	losses := t.training.LossFrom(tape, lq, gt, noise)
-	tape.Backward(1, losses...)
-	for i, what := range t.training.LossNames() {
-		v, err := losses[i].Floats(t.ctx)
-		if err != nil {
-			return err
-		}
-		t.number(name(what), float64(v[0]), lossTolerance)
-		losses[i].Release()
+	if err := t.steps.Step(iter, lr, func(int) (trainer.Batch, error) {
+		return trainer.Batch{LQ: upload(t.d, in[0]), GT: upload(t.d, in[1])}, nil
+	}); err != nil {
+		return err
 	}
-	t.optimizer.Step(iter, lr)
-	t.training.Repack()
-	norm, err := t.optimizer.GradNorm(t.ctx)
+	losses, err := t.steps.Losses(t.ctx)
+	if err != nil {
+		return err
+	}
+	for i, what := range t.training.LossNames() {
+		t.number(name(what), losses[i], lossTolerance)
+	}
+	norm, err := t.steps.GradNorm(t.ctx)
 	if err != nil {
 		return err
 	}
@@ -227,14 +225,13 @@ func (r *runner) resume(path string) error {
 		if err != nil {
 			return err
 		}
-		iter, err := t.optimizer.Load(path)
+		iter, err := t.steps.Load(path)
 		if err != nil {
 			failures = append(failures, fmt.Errorf("%s: %w", filepath.Base(file), err))
 			t.release()
 			continue
 		}
 		defer t.release()
-		t.training.Repack()
 		for iter++; f.has("iter%d.lq", iter); iter++ {
 			if err := t.iteration(iter); err != nil {
 				return err
@@ -245,38 +242,16 @@ func (r *runner) resume(path string) error {
 	return errors.Join(failures...)
 }
 
-func (l lossOptions) loss() (tensor.Loss, error) {
-	o := trainer.LossOptions{Type: l.Type, LossWeight: l.LossWeight, Reduction: l.Reduction, Eps: l.Eps}
-	return o.Loss()
-}
-
-func (o trainOptions) scheduler() (*trainer.Scheduler, error) {
-	s := o.Scheduler
-	return trainer.NewScheduler(s.options(), o.OptimTotal.LR, o.TotalIter, o.warmup())
-}
-
-// warmup is -1 where the file does not say.
-func (o trainOptions) warmup() int {
-	if o.WarmupIter == 0 {
-		return -1
-	}
-	return o.WarmupIter
-}
-
-func (o schedulerOptions) options() trainer.SchedulerOptions {
-	return trainer.SchedulerOptions{
-		Type: o.Type, Periods: o.Periods, RestartWeights: o.RestartWeights, EtaMins: o.EtaMins, EtaMin: o.EtaMin,
-		Milestones: o.Milestones, Gamma: o.Gamma, Restarts: o.Restarts,
-	}
-}
-
 // scheduleRow is one schedule of lr_schedules.json.
 type scheduleRow struct {
-	Type       string           `json:"type"`
-	Args       schedulerOptions `json:"args"`
-	BaseLR     float64          `json:"base_lr"`
-	WarmupIter int              `json:"warmup_iter"`
-	LR         []float64        `json:"lr"`
+	Type string `yaml:"type"`
+	Args struct {
+		options.SchedulerOptions `yaml:",inline"`
+		TotalIter                int `yaml:"total_iter"`
+	} `yaml:"args"`
+	BaseLR     float64   `yaml:"base_lr"`
+	WarmupIter int       `yaml:"warmup_iter"`
+	LR         []float64 `yaml:"lr"`
 }
 
 // schedules compares learning rates, which are computed in float64, at every iteration.
@@ -287,12 +262,12 @@ func (r *runner) schedules(path string) error {
 		return err
 	}
 	var rows []scheduleRow
-	if err := decodeStrictly(raw, &rows); err != nil {
+	if err := decodeOptions(raw, &rows); err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
 	for i, row := range rows {
 		row.Args.Type = row.Type
-		s, err := trainer.NewScheduler(row.Args.options(), row.BaseLR, max(row.Args.TotalIter, len(row.LR)), row.WarmupIter)
+		s, err := options.NewScheduler(row.Args.SchedulerOptions, row.BaseLR, max(row.Args.TotalIter, len(row.LR)), row.WarmupIter)
 		if err != nil {
 			return err
 		}

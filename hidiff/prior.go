@@ -58,7 +58,7 @@ func (l *gatherer) keepNeeded() {
 
 // standIn sets the configuration of weights without a diffusion: that of net_g and, if it is there, of net_le, completed
 // as stage one's is.
-func (l *gatherer) standIn() (err error) {
+func (l *gatherer) standIn() error {
 	g := l.configs[NetG].(TransformerConfig)
 	le := defaultEncoder(LatentEncoderGELU)
 	le.InChans, le.Stage, le.EmbedDim, le.Group = 6, 1, g.EmbedDim, g.Group
@@ -69,8 +69,8 @@ func (l *gatherer) standIn() (err error) {
 		return fmt.Errorf("net_g from %s and net_le from %s do not belong together: embed_dim is %d and %d, and group %d and %d",
 			l.w.Sources[NetG], l.w.Sources[NetLE], g.EmbedDim, le.EmbedDim, g.Group, le.Group)
 	}
-	l.w.Config, err = Sections{G: g, LE: le}.Config(1)
-	if err != nil {
+	l.w.Config = stageOne(g, le)
+	if err := l.w.Config.agrees(le); err != nil {
 		return fmt.Errorf("the weights make no model that can run: %w", err)
 	}
 	return nil

@@ -65,9 +65,10 @@ type LoadOptions struct {
 //     that differ by iteration only, such as net_g_1000.pth and net_g_latest.pth, those of
 //     the last iteration are taken that all networks have.
 //
-// The configuration is that in a file's metadata, else what the tensors tell, completed by
-// the diffusion schedule that was released with this kind of net_d. Every parameter is
-// checked against it. LoadWeights fails, naming the files, where a network that deblurring
+// The configuration is that in a file's metadata, else that of the option file which training
+// keeps beside an experiment's folder of models, else what the tensors tell, completed by
+// the diffusion schedule that was released with this kind of net_d; [Weights.Configure] sets
+// another. Every parameter is checked against it. LoadWeights fails, naming the files, where a network that deblurring
 // needs is missing or there twice, where parameters are missing, unknown, of wrong shape or
 // not finite, and where networks do not belong together. What is missing is a [MissingError].
 func LoadWeights(ctx context.Context, o LoadOptions, paths ...string) (*Weights, error) {
@@ -214,41 +215,6 @@ func (l *gatherer) network(sd *checkpoint.StateDict, source string) error {
 	}
 	l.w.Nets[net], l.w.Sources[net], l.configs[net] = ordered, source, config
 	l.w.DTypes[net] = strings.Join(slices.Sorted(maps.Keys(types)), ", ")
-	return nil
-}
-
-// configure sets the configuration, unless metadata did, and compares networks with it.
-func (l *gatherer) configure() error {
-	w := l.w
-	if l.stated != "" {
-		for _, net := range allNetworks {
-			if sd := w.Nets[net]; sd != nil {
-				if err := Check(w.Config.Parameters(net), sd); err != nil {
-					return fmt.Errorf("%s from %s does not fit the configuration in the metadata of %s: %w", net, w.Sources[net], l.stated, err)
-				}
-			}
-		}
-		return nil
-	}
-	if w.Nets[NetLEDM] == nil || w.Nets[NetD] == nil {
-		return l.standIn()
-	}
-	d := l.configs[NetD].(DenoiserConfig)
-	w.Config = Config{l.configs[NetG].(TransformerConfig), l.configs[NetLEDM].(EncoderConfig), d, defaultDiffusion(d.Type == SimpleDenoise)}
-	apart := w.Config.mismatches()
-	if le, ok := l.configs[NetLE]; ok && le != w.Config.StageOne() {
-		apart = append(apart, mismatch{NetLE, NetLEDM, "their options differ"})
-	}
-	var errs []error
-	for _, m := range apart {
-		errs = append(errs, fmt.Errorf("%s from %s and %s from %s do not belong together: %s", m.a, w.Sources[m.a], m.b, w.Sources[m.b], m.what))
-	}
-	if errs != nil {
-		return errors.Join(errs...)
-	}
-	if err := w.Config.Validate(); err != nil {
-		return fmt.Errorf("the weights make no model that can run: %w", err)
-	}
 	return nil
 }
 

@@ -1,6 +1,6 @@
-// Package trainer trains image restoration networks as BasicSR does: its option files,
-// paired photos, progressive learning, learning-rate schedules, checkpoints and logs.
+// Package trainer trains image restoration networks as BasicSR does: paired photos, progressive
+// learning, learning-rate schedules, validation, checkpoints and logs.
 //
-// It knows no network: what it trains hands over parameters and a loss. [Load] reads the
-// option files that were released with HI-Diff, or one of the presets named after them.
+// It knows no network. What it trains, a [Model], hands over parameters and a loss; networks' names
+// are the first part of parameters' names, and what option files say of networks is kept unread.
 package trainer

@@ -3,47 +3,48 @@ package trainer
 import (
 	"errors"
 	"fmt"
+	"hidiff/trainer/internal/experiment"
 	"image"
 	"io"
 	"os"
 	"time"
 )
 
-// IterReport is what a training says of itself every print_freq iterations.
-type IterReport struct {
+// iterReport is what a training says of itself every print_freq iterations.
+type iterReport struct {
 	Iter, Epoch     int
 	LR              float64
-	Losses          []Scalar // l_pix, l_pix_diff, in the order of the log line
+	Losses          []scalar // l_pix, l_pix_diff, in the order of the log line
 	GradNorm        float64  // before clipping
 	ImagesPerSecond float64
 	Time, DataTime  float64 // seconds an iteration took, and waited for data, on average since the last report
 	GPUBytes        int64   // GPU memory in use
 }
 
-// Scalar is a named value.
-type Scalar struct {
+// scalar is a named value.
+type scalar struct {
 	Name  string
 	Value float64
 }
 
-// ValReport is the outcome of a validation on one data set.
-type ValReport struct {
+// valReport is the outcome of a validation on one data set.
+type valReport struct {
 	Iter    int
 	Dataset string
 	Note    string // what a reader must know to judge the numbers, or nothing
-	Metrics []Scalar
-	Best    []BestResult // of each metric, this validation included
+	Metrics []scalar
+	Best    []experiment.BestResult // of each metric, this validation included
 }
 
 // watchOptions say who watches a training. The zero value is nobody.
 type watchOptions struct {
-	Experiment  *experiment // for its log file; nil: none
-	TensorBoard bool        // write events to the experiment's tb_logger folder
-	Screen      io.Writer   // gets the log's lines; nil: none
-	Terminal    bool        // Screen is a terminal: a progress bar below the lines
-	JSON        io.Writer   // gets a JSON object a line; nil: none
-	Start       int         // the iteration resumed from, or 0
-	Total       int         // the last iteration
+	Experiment  *experiment.Experiment // for its log file; nil: none
+	TensorBoard bool                   // write events to the experiment's tb_logger folder
+	Screen      io.Writer              // gets the log's lines; nil: none
+	Terminal    bool                   // Screen is a terminal: a progress bar below the lines
+	JSON        io.Writer              // gets a JSON object a line; nil: none
+	Start       int                    // the iteration resumed from, or 0
+	Total       int                    // the last iteration
 	Now         func() time.Time
 }
 
@@ -71,11 +72,11 @@ func newWatcher(o watchOptions) (*watcher, error) {
 	w := &watcher{o: o, begun: o.Now(), screen: o.Screen}
 	var err error
 	if o.Experiment != nil {
-		if w.file, err = os.OpenFile(o.Experiment.log, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o666); err != nil {
+		if w.file, err = os.OpenFile(o.Experiment.Log, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o666); err != nil {
 			return nil, err
 		}
 		if o.TensorBoard {
-			if w.events, err = newEventFile(o.Experiment.tensorboard, o.Start, o.Now); err != nil {
+			if w.events, err = newEventFile(o.Experiment.TensorBoard, o.Start, o.Now); err != nil {
 				w.file.Close()
 				return nil, err
 			}
@@ -114,11 +115,11 @@ func (w *watcher) Step(iter int) {
 }
 
 // Iter reports the training's course.
-func (w *watcher) Iter(r IterReport) {
+func (w *watcher) Iter(r iterReport) {
 	eta := w.eta(r.Iter)
 	name := ""
 	if w.o.Experiment != nil {
-		name = w.o.Experiment.name
+		name = w.o.Experiment.Name
 	}
 	w.line("INFO", iterLine(name, r, eta))
 	if w.bar != nil {
@@ -130,11 +131,11 @@ func (w *watcher) Iter(r IterReport) {
 }
 
 // Validation reports results on a data set.
-func (w *watcher) Validation(r ValReport) {
+func (w *watcher) Validation(r valReport) {
 	w.line("INFO", validationText(r))
-	tags := make([]Scalar, len(r.Metrics))
+	tags := make([]scalar, len(r.Metrics))
 	for i, m := range r.Metrics {
-		tags[i] = Scalar{"metrics/" + r.Dataset + "/" + m.Name, m.Value}
+		tags[i] = scalar{"metrics/" + r.Dataset + "/" + m.Name, m.Value}
 	}
 	w.scalars(r.Iter, tags)
 	w.object(newValidationObject(r))
@@ -158,7 +159,7 @@ func (w *watcher) Done(iter int, stopped bool) {
 	took := w.o.Now().Sub(w.begun)
 	text := "End of training."
 	if stopped {
-		text = fmt.Sprintf("Training stopped after iteration %d: --auto_resume goes on from there.", iter)
+		text = fmt.Sprintf("Training stopped after iteration %d.", iter)
 	}
 	w.line("INFO", fmt.Sprintf("%s Time consumed: %s", text, timedelta(took)))
 	w.object(doneObject{"done", iter, jsonNumber(took.Seconds())})
@@ -199,7 +200,7 @@ func (w *watcher) line(level, text string) {
 	}
 }
 
-func (w *watcher) scalars(iter int, values []Scalar) {
+func (w *watcher) scalars(iter int, values []scalar) {
 	if w.events != nil {
 		w.eventsFailed(w.events.scalars(iter, values))
 	}

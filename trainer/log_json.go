@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// jsonLines writes the objects of --json, one a line.
+// jsonLines writes objects, one a line.
 type jsonLines struct{ w io.Writer }
 
 func (l *jsonLines) write(v any) error {
@@ -42,7 +42,7 @@ type iterObject struct {
 	GPUBytes        int64                 `json:"gpu_bytes"`
 }
 
-func newIterObject(r IterReport, eta time.Duration) iterObject {
+func newIterObject(r iterReport, eta time.Duration) iterObject {
 	return iterObject{
 		"iter", r.Iter, r.Epoch, jsonNumber(r.LR), jsonNumbers(r.Losses), jsonNumber(r.GradNorm), jsonNumber(r.ImagesPerSecond),
 		jsonNumber(eta.Seconds()), jsonNumber(r.Time), jsonNumber(r.DataTime), r.GPUBytes,
@@ -63,7 +63,7 @@ type bestObject struct {
 	Iter  int        `json:"iter"`
 }
 
-func newValidationObject(r ValReport) validationObject {
+func newValidationObject(r valReport) validationObject {
 	o := validationObject{"validation", r.Iter, r.Dataset, r.Note, jsonNumbers(r.Metrics), map[string]bestObject{}}
 	for i, b := range r.Best {
 		o.Best[r.Metrics[i].Name] = bestObject{jsonNumber(b.Value), b.Iter}
@@ -88,7 +88,7 @@ type warningObject struct {
 	Message string `json:"message"`
 }
 
-func jsonNumbers(values []Scalar) map[string]jsonNumber {
+func jsonNumbers(values []scalar) map[string]jsonNumber {
 	out := map[string]jsonNumber{}
 	for _, v := range values {
 		out[v.Name] = jsonNumber(v.Value)

@@ -16,7 +16,7 @@ func logLine(now time.Time, level, text string) string {
 }
 
 // iterLine is what BasicSR's MessageLogger prints every print_freq iterations.
-func iterLine(name string, r IterReport, eta time.Duration) string {
+func iterLine(name string, r iterReport, eta time.Duration) string {
 	var b strings.Builder
 	start := []rune(name)
 	fmt.Fprintf(&b, "[%s..][epoch:%3d, iter:%8s, lr:(%s,)] [eta: %s, time (data): %s (%s)] ",
@@ -29,7 +29,7 @@ func iterLine(name string, r IterReport, eta time.Duration) string {
 }
 
 // validationText is what BasicSR prints after a validation.
-func validationText(r ValReport) string {
+func validationText(r valReport) string {
 	var b strings.Builder
 	b.WriteString("Validation " + r.Dataset)
 	if r.Note != "" {

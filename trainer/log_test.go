@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"hidiff/trainer/internal/experiment"
 	"image"
 	"math"
 	"os"
@@ -18,33 +19,33 @@ import (
 func TestIterLine(t *testing.T) {
 	for _, test := range []struct {
 		name string
-		r    IterReport
+		r    iterReport
 		eta  time.Duration
 		want string
 	}{
 		{
-			"train_GoPro_S1", IterReport{Iter: 1000, LR: 2e-4, Time: 0.512, DataTime: 0.0031, Losses: []Scalar{{"l_pix", 0.012345}}},
+			"train_GoPro_S1", iterReport{Iter: 1000, LR: 2e-4, Time: 0.512, DataTime: 0.0031, Losses: []scalar{{"l_pix", 0.012345}}},
 			93784*time.Second + 900*time.Millisecond,
 			"[train..][epoch:  0, iter:   1,000, lr:(2.000e-04,)] [eta: 1 day, 2:03:04, time (data): 0.512 (0.003)] l_pix: 1.2345e-02 ",
 		},
 		{
-			"abc", IterReport{
+			"abc", iterReport{
 				Iter: 1234567, Epoch: 123, LR: 1e-6, Time: 12.3456,
-				Losses: []Scalar{{"l_pix", math.NaN()}, {"l_pix_diff", math.Inf(1)}},
+				Losses: []scalar{{"l_pix", math.NaN()}, {"l_pix_diff", math.Inf(1)}},
 			},
 			59 * time.Second,
 			"[abc..][epoch:123, iter:1,234,567, lr:(1.000e-06,)] [eta: 0:00:59, time (data): 12.346 (0.000)] l_pix: nan l_pix_diff: inf ",
 		},
 		{
-			"äöüßé_x", IterReport{
+			"äöüßé_x", iterReport{
 				Iter: 100000000, Epoch: 1000, Time: 0.0005001, DataTime: 1e3,
-				Losses: []Scalar{{"l_pix", 1e-300}, {"l_pix_diff", -1.5e120}},
+				Losses: []scalar{{"l_pix", 1e-300}, {"l_pix_diff", -1.5e120}},
 			},
 			48 * time.Hour,
 			"[äöüßé..][epoch:1000, iter:100,000,000, lr:(0.000e+00,)] [eta: 2 days, 0:00:00, time (data): 0.001 (1000.000)] l_pix: 1.0000e-300 l_pix_diff: -1.5000e+120 ",
 		},
 		{
-			"train", IterReport{Iter: 8, Epoch: 3, LR: 1.23456e-4, Time: 0.1, DataTime: 0.1},
+			"train", iterReport{Iter: 8, Epoch: 3, LR: 1.23456e-4, Time: 0.1, DataTime: 0.1},
 			86399 * time.Second,
 			"[train..][epoch:  3, iter:       8, lr:(1.235e-04,)] [eta: 23:59:59, time (data): 0.100 (0.100)] ",
 		},
@@ -56,9 +57,9 @@ func TestIterLine(t *testing.T) {
 }
 
 func TestValidationText(t *testing.T) {
-	r := ValReport{Dataset: "ValSet", Metrics: []Scalar{{"psnr", 28.1234}, {"ssim", 0.9}}}
+	r := valReport{Dataset: "ValSet", Metrics: []scalar{{"psnr", 28.1234}, {"ssim", 0.9}}}
 	require.Equal(t, "Validation ValSet\n\t # psnr: 28.1234\n\t # ssim: 0.9000\n", validationText(r))
-	r.Best = []BestResult{{28.5, 4000}, {0.9, 8000}}
+	r.Best = []experiment.BestResult{{Value: 28.5, Iter: 4000}, {Value: 0.9, Iter: 8000}}
 	require.Equal(t, "Validation ValSet\n\t # psnr: 28.1234\tBest: 28.5000 @ 4000 iter\n\t # ssim: 0.9000\tBest: 0.9000 @ 8000 iter\n", validationText(r))
 	r.Note, r.Metrics = "centre crops", nil
 	require.Equal(t, "Validation ValSet (centre crops)\n", validationText(r))
@@ -79,6 +80,15 @@ func clock() func() time.Time {
 	}
 }
 
+var testTime = time.Date(2026, 1, 2, 15, 4, 5, 678_900_000, time.UTC)
+
+func newExperiment(t *testing.T, name string) *experiment.Experiment {
+	t.Helper()
+	e, err := experiment.Open(t.TempDir(), name, experiment.Fresh, testTime)
+	require.NoError(t, err)
+	return e
+}
+
 func TestWatcher(t *testing.T) {
 	e := newExperiment(t, "train_x")
 	var screen, lines bytes.Buffer
@@ -90,11 +100,11 @@ func TestWatcher(t *testing.T) {
 	w.Info("%d parameters", 3)
 	now = now.Add(50 * time.Second)
 	w.Step(149)
-	w.Iter(IterReport{
-		Iter: 150, Epoch: 1, LR: 2e-4, Losses: []Scalar{{"l_pix", 0.5}, {"l_pix_diff", math.NaN()}},
+	w.Iter(iterReport{
+		Iter: 150, Epoch: 1, LR: 2e-4, Losses: []scalar{{"l_pix", 0.5}, {"l_pix_diff", math.NaN()}},
 		GradNorm: 0.25, ImagesPerSecond: 8, Time: 1, DataTime: 0.125, GPUBytes: 1 << 30,
 	})
-	w.Validation(ValReport{Iter: 150, Dataset: "Val", Note: "crops", Metrics: []Scalar{{"psnr", 28}}, Best: []BestResult{{28.5, 140}}})
+	w.Validation(valReport{Iter: 150, Dataset: "Val", Note: "crops", Metrics: []scalar{{"psnr", 28}}, Best: []experiment.BestResult{{Value: 28.5, Iter: 140}}})
 	w.Image(150, "Val/1", image.NewGray(image.Rect(0, 0, 5, 3)))
 	w.Saved(150, "150.state")
 	w.Warn("one photo skipped")
@@ -102,7 +112,7 @@ func TestWatcher(t *testing.T) {
 	w.Done(300, false)
 	require.NoError(t, w.Close())
 
-	log, err := os.ReadFile(e.log)
+	log, err := os.ReadFile(e.Log)
 	require.NoError(t, err)
 	require.Equal(t, screen.String(), string(log))
 	require.Equal(t, strings.ReplaceAll(`2026-01-02 15:04:05,678 INFO: 3 parameters
@@ -112,7 +122,7 @@ AT INFO: Validation Val (crops)
 
 AT INFO: Saved iteration 150: 150.state
 AT WARNING: one photo skipped
-AT INFO: Training stopped after iteration 150: --auto_resume goes on from there. Time consumed: 0:00:50
+AT INFO: Training stopped after iteration 150. Time consumed: 0:00:50
 AT INFO: End of training. Time consumed: 0:00:50
 `, "AT", "2026-01-02 15:04:55,678"), string(log))
 
@@ -143,8 +153,8 @@ func TestWatcherOutputsFail(t *testing.T) {
 	require.NoError(t, w.file.Close())
 	require.NoError(t, w.events.Close())
 	for i := range 3 {
-		w.Iter(IterReport{Iter: i + 1})
-		w.Validation(ValReport{Iter: i + 1})
+		w.Iter(iterReport{Iter: i + 1})
+		w.Validation(valReport{Iter: i + 1})
 		w.Image(i+1, "x", image.NewGray(image.Rect(0, 0, 1, 1)))
 	}
 	require.NoError(t, w.Close())
@@ -158,8 +168,8 @@ func TestNobodyWatches(t *testing.T) {
 	w, err := newWatcher(watchOptions{})
 	require.NoError(t, err)
 	w.Step(1)
-	w.Iter(IterReport{})
-	w.Validation(ValReport{})
+	w.Iter(iterReport{})
+	w.Validation(valReport{})
 	w.Image(1, "", image.NewGray(image.Rect(0, 0, 1, 1)))
 	w.Warn("x")
 	w.Done(1, true)

@@ -26,7 +26,7 @@ func (p *progressBar) step(iter int, left time.Duration) {
 	p.Set(int64(iter), fmt.Sprintf("iter %d/%d", iter, p.total), fmt.Sprintf("%s eta %s", p.latest, timedelta(left)))
 }
 
-func (p *progressBar) report(r IterReport) {
+func (p *progressBar) report(r iterReport) {
 	var b strings.Builder
 	for _, l := range r.Losses {
 		fmt.Fprintf(&b, " %s %s", l.Name, pyFloat(l.Value, 'e', 2))

@@ -34,7 +34,7 @@ func TestProgressBar(t *testing.T) {
 	w, err := newWatcher(watchOptions{Screen: &screen, Terminal: true, Start: 10, Total: 100, Now: func() time.Time { return now }})
 	require.NoError(t, err)
 	now = now.Add(20 * time.Second)
-	w.Iter(IterReport{Iter: 20, ImagesPerSecond: 12.34, Losses: []Scalar{{"l_pix", 0.0123}}})
+	w.Iter(iterReport{Iter: 20, ImagesPerSecond: 12.34, Losses: []scalar{{"l_pix", 0.0123}}})
 	w.Step(21)
 	for _, part := range []string{"iter 21/100", "l_pix 1.23e-02 12.3 images/s eta 0:02:23"} {
 		require.Eventually(t, func() bool { return strings.Contains(screen.String(), part) }, 5*time.Second, 10*time.Millisecond, part)

@@ -5,23 +5,32 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 	"time"
 
-	"hidiff/autograd"
+	"hidiff/hidiff/options"
 	"hidiff/internal/atomicfile"
 	"hidiff/internal/folder"
 	"hidiff/internal/lock"
 	"hidiff/internal/streams"
 	"hidiff/tensor"
+	"hidiff/trainer/dataset"
+	"hidiff/trainer/internal/experiment"
 )
 
-// ErrStopped says that a training was interrupted, and saved as far as it had come.
-var ErrStopped = errors.New("training was interrupted")
+// What may be found in errors of [Run], for who has advice on it.
+var (
+	ErrStopped   = errors.New("training was interrupted") // and saved as far as it had come
+	ErrSaved     = errors.New("is saved")                 // an iteration, from which a run can go on
+	ErrExists    = experiment.ErrExists                   // neither AutoResume nor Restart says what to do with it
+	ErrPutAside  = errors.New("is of the experiment that is to be put aside")
+	ErrNotFinite = errors.New("are not finite") // gradients; see SkipNaN and DetectAnomaly
+)
 
 // RunOptions say how to run the training that Options describe.
 type RunOptions struct {
-	*Options
+	*options.Options
 	Root   string // experiments and tb_logger go here; "" is the current folder
 	Device *tensor.Device
 	Build  func(d *tensor.Device) (Model, error) // makes the model with its first weights
@@ -40,17 +49,14 @@ type RunOptions struct {
 // run is a training under way.
 type run struct {
 	RunOptions
-	d         *tensor.Device
-	model     Model
-	optimizer *Optimizer
-	scheduler *Scheduler
-	loader    *Loader
-	tape      *autograd.Tape
+	steps     *Stepper
+	scheduler *options.Scheduler
+	loader    *dataset.Loader
 	watch     *watcher
 	lock      *lock.Lock
-	exp       *experiment
+	exp       *experiment.Experiment
 	val       []valSet
-	best      BestResults
+	best      experiment.BestResults
 	seed      uint64
 	iter      int // done so far
 	saved     int // iteration of the newest checkpoint of this run in this experiment; 0 for none
@@ -62,7 +68,6 @@ type run struct {
 	reported      int       // its iteration
 	images        int       // trained on since
 	waited        time.Duration
-	losses        [][]*tensor.Tensor // of the iteration at hand, by batch
 	skippedBefore int
 }
 
@@ -70,7 +75,7 @@ type run struct {
 // its validation, saves, and returns [ErrStopped].
 func Run(ctx context.Context, o RunOptions) (err error) {
 	defer tensor.Catch(&err)
-	r := &run{RunOptions: o, d: o.Device, best: BestResults{}, seed: uint64(o.ManualSeed)}
+	r := &run{RunOptions: o, best: experiment.BestResults{}, seed: uint64(o.ManualSeed)}
 	defer r.close()
 	if err := r.open(ctx); err != nil {
 		return err
@@ -101,18 +106,18 @@ func Run(ctx context.Context, o RunOptions) (err error) {
 
 // open prepares everything that the first iteration needs.
 func (r *run) open(ctx context.Context) error {
-	mode, state := startFresh, r.Path.ResumeState
-	ours := state != "" && isBelow(experimentFolder(r.Root, r.Name), state)
+	mode, state := experiment.Fresh, r.Path.ResumeState
+	ours := state != "" && experiment.Owns(r.Root, r.Name, state)
 	switch {
 	case r.Restart && ours:
-		return fmt.Errorf("path.resume_state: %s is of the experiment that --restart puts aside: leave out --restart to go on from it", state)
+		return fmt.Errorf("path.resume_state: %s %w", state, ErrPutAside)
 	case r.Restart:
-		mode = startAnew
+		mode = experiment.Anew
 	case r.AutoResume || ours:
-		mode = startResume
+		mode = experiment.Resume
 	}
 	if state != "" && !r.AutoResume {
-		if _, err := loadState(state); err != nil { // before --restart puts anything aside
+		if err := experiment.CheckState(state); err != nil { // before anything is put aside
 			return fmt.Errorf("path.resume_state: %w", err)
 		}
 	}
@@ -120,7 +125,7 @@ func (r *run) open(ctx context.Context) error {
 	if section == nil {
 		return errors.New("datasets: there is no section train")
 	}
-	data, err := OpenDataset(ctx, section.open())
+	data, err := dataset.Open(ctx, pairsOf(section))
 	if err != nil {
 		return err
 	}
@@ -130,17 +135,17 @@ func (r *run) open(ctx context.Context) error {
 	if r.scheduler, err = r.Train.NewScheduler(); err != nil {
 		return err
 	}
-	if r.lock, err = lockExperiment(r.Root, r.Name); err != nil {
+	if r.lock, err = experiment.Lock(r.Root, r.Name); err != nil {
 		return err
 	}
-	if r.exp, err = openExperiment(r.Root, r.Name, mode, time.Now()); err != nil {
+	if r.exp, err = experiment.Open(r.Root, r.Name, mode, time.Now()); err != nil {
 		return err
 	}
 	if err := r.checkPictures(); err != nil {
 		return err
 	}
 	if r.AutoResume { // what the experiment has is farther than what it began with
-		newest, err := r.exp.latest()
+		newest, err := r.exp.Latest()
 		if err != nil {
 			return err
 		}
@@ -151,16 +156,17 @@ func (r *run) open(ctx context.Context) error {
 	if err := r.keepOptions(); err != nil {
 		return err
 	}
-	if r.model, err = r.Build(r.d); err != nil {
+	model, err := r.Build(r.Device)
+	if err != nil {
 		return err
 	}
-	r.optimizer = NewOptimizer(r.model.Parameters(), r.Train.OptimTotal, r.Train.ClipGradNorm, r.Train.EMADecay)
-	r.optimizer.stop = !r.SkipNaN
+	r.steps = NewStepper(model, *r.Train)
+	r.steps.optimizer.stop = !r.SkipNaN
 	resumed, err := r.resume(state)
 	if err != nil {
 		return err
 	}
-	if err := r.exp.finishPruning(networksOf(r.optimizer.describe())); err != nil {
+	if err := r.exp.FinishPruning(experiment.Networks(r.steps.optimizer.describe())); err != nil {
 		return err
 	}
 	if r.watch, err = newWatcher(watchOptions{
@@ -181,21 +187,34 @@ func (r *run) open(ctx context.Context) error {
 		}
 	}
 	r.announce(data, resumed)
-	recompute, err := r.recompute()
-	if err != nil {
+	r.steps.tape.DetectAnomaly = r.DetectAnomaly
+	if r.steps.tape.Checkpointing, err = r.recompute(context.WithoutCancel(ctx)); err != nil {
 		return err
 	}
-	r.tape = &autograd.Tape{Checkpointing: recompute, DetectAnomaly: r.DetectAnomaly}
 	// The iteration at hand is finished when ctx ends, so the loader goes on.
-	r.loader, err = NewLoader(context.WithoutCancel(ctx), data, section.load(r.Train.Accumulate, r.iter, r.seed, func(path string, err error) {
+	r.loader, err = dataset.NewLoader(context.WithoutCancel(ctx), data, drawing(section, r.Train.Accumulate, r.iter, r.seed, func(path string, err error) {
 		r.watch.Warn("passed over %s: %v", path, err)
 	}))
 	return err
 }
 
-func (r *run) announce(data *Dataset, resumed string) {
-	a := r.d.Adapter()
-	r.watch.Info("%s on %s: %d parameters, %d pairs of photos, %d iterations", r.Name, a.Name, r.model.Parameters().Count(), data.Len(), r.Train.TotalIter)
+// CheckOutputs finds out, without a device, whether the experiment's files can be written. It leaves nothing behind.
+func (o RunOptions) CheckOutputs() error {
+	return experiment.Check(o.Root, o.Name, o.Logger.UseTBLogger)
+}
+
+func sameFile(a, b string) bool {
+	first, err := os.Stat(a)
+	if err != nil {
+		return false
+	}
+	second, err := os.Stat(b)
+	return err == nil && os.SameFile(first, second)
+}
+
+func (r *run) announce(data *dataset.Dataset, resumed string) {
+	a := r.Device.Adapter()
+	r.watch.Info("%s on %s: %d parameters, %d pairs of photos, %d iterations", r.Name, a.Name, r.steps.model.Parameters().Count(), data.Len(), r.Train.TotalIter)
 	if a.Software {
 		r.watch.Warn("there is no hardware GPU: this trains on the CPU, slowly")
 	}
@@ -210,7 +229,7 @@ func (r *run) keepOptions() error {
 	if err != nil {
 		return err
 	}
-	return atomicfile.WriteBytes(filepath.Join(r.exp.dir, r.Name+".yml"), text)
+	return atomicfile.WriteBytes(filepath.Join(r.exp.Dir, r.Name+".yml"), text)
 }
 
 // resume takes everything from a training state, and returns its path for the
@@ -219,7 +238,7 @@ func (r *run) resume(state string) (string, error) {
 	if state == "" {
 		return "", nil
 	}
-	c, err := LoadCheckpoint(state, r.optimizer.describe())
+	c, err := experiment.Load(state, r.steps.optimizer.describe())
 	if err != nil {
 		return "", err
 	}
@@ -236,10 +255,9 @@ func (r *run) resume(state string) (string, error) {
 		}
 		r.validated = x.Validated
 	}
-	r.optimizer.restore(c.Params)
-	r.model.Repack()
+	r.steps.restore(c)
 	r.iter, r.epoch = c.Iter, c.Epoch
-	if sameFile(state, r.exp.statePath(c.Iter)) {
+	if sameFile(state, r.exp.StatePath(c.Iter)) {
 		r.saved = c.Iter
 	}
 	return state, nil
@@ -254,60 +272,40 @@ func (r *run) samples(iter int) uint64 {
 func (r *run) iteration() (err error) {
 	defer tensor.Catch(&err)
 	now := r.iter + 1
-	r.releaseLosses()
-	for part := range r.Train.Accumulate {
+	err = r.steps.Step(now, r.scheduler.LR(now), func(part int) (b Batch, err error) {
 		batch, waited, err := r.loader.Next()
 		if err != nil {
-			return err
+			return b, err
 		}
 		r.waited += waited
 		r.images += batch.N
 		r.epoch = batch.Epoch
 		r.sized(batch)
-		lq := tensor.From(r.d, batch.LQ, batch.N, batch.H, batch.W, 3)
-		gt := tensor.From(r.d, batch.GT, batch.N, batch.H, batch.W, 3)
+		b.LQ = tensor.From(r.Device, batch.LQ, batch.N, batch.H, batch.W, 3)
+		b.GT = tensor.From(r.Device, batch.GT, batch.N, batch.H, batch.W, 3)
 		batch.Release()
-		seed := streams.Numbered(r.seed, "loss", uint64(now*r.Train.Accumulate+part)).Uint64()
-		losses := r.model.Loss(r.tape, lq, gt, seed)
-		var values []*tensor.Tensor
-		for _, l := range losses {
-			values = append(values, l.Share())
-		}
-		r.losses = append(r.losses, values)
-		r.tape.Backward(1/float32(r.Train.Accumulate), losses...)
-		for _, l := range losses {
-			l.Release()
-		}
-		lq.Release()
-		gt.Release()
+		b.Seed = streams.Numbered(r.seed, "loss", uint64(now*r.Train.Accumulate+part)).Uint64()
+		return b, nil
+	})
+	if err != nil {
+		return err
 	}
-	r.optimizer.Step(now, r.scheduler.LR(now))
-	r.model.Repack()
 	r.iter = now
 	r.watch.Step(now)
-	return r.d.Flush()
+	return r.Device.Flush()
 }
 
 // sized frees what no batch of a new size can use, and says so.
-func (r *run) sized(b *Batch) {
+func (r *run) sized(b *dataset.Batch) {
 	size := [2]int{b.N, b.H}
 	if size == r.size {
 		return
 	}
 	if r.size != [2]int{} {
-		r.d.Trim()
+		r.Device.Trim()
 	}
 	r.size = size
 	r.watch.Info("Updating Patch_Size to %d and Batch_Size to %d", b.H, b.N)
-}
-
-func (r *run) releaseLosses() {
-	for _, part := range r.losses {
-		for _, l := range part {
-			l.Release()
-		}
-	}
-	r.losses = r.losses[:0]
 }
 
 // after does what is due after an iteration, but for its validation, which
@@ -359,18 +357,17 @@ func (r *run) validation(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	return r.exp.saveState(c)
+	return r.exp.SaveState(c)
 }
 
 // healthy looks for steps that were skipped.
 func (r *run) healthy(ctx context.Context) error {
-	count, first, err := r.optimizer.Skipped(context.WithoutCancel(ctx))
+	count, first, err := r.steps.optimizer.skips(context.WithoutCancel(ctx))
 	switch {
 	case err != nil:
 		return err
 	case count > 0 && !r.SkipNaN:
-		return fmt.Errorf("the gradients of iteration %d are not finite, and parameters are as they were before it: try a lower lr or a warm-up, "+
-			"find the operator with --detect-anomaly, or pass over such iterations with --skip-nan", first)
+		return fmt.Errorf("the gradients of iteration %d %w, and parameters are as they were before it: try a lower lr or a warm-up", first, ErrNotFinite)
 	case count > r.skippedBefore:
 		r.watch.Warn("passed over %d iterations with gradients that are not finite, the first of this run at %d", count-r.skippedBefore, first)
 		r.skippedBefore = count
@@ -381,29 +378,23 @@ func (r *run) healthy(ctx context.Context) error {
 // report reads losses and norm back, and tells whoever watches.
 func (r *run) report(ctx context.Context) error {
 	ctx = context.WithoutCancel(ctx)
-	sums := make([]float64, len(r.model.LossNames()))
-	for _, part := range r.losses {
-		for i, l := range part {
-			v, err := l.Floats(ctx)
-			if err != nil {
-				return err
-			}
-			sums[i] += float64(v[0]) / float64(len(r.losses))
-		}
+	losses, err := r.steps.Losses(ctx)
+	if err != nil {
+		return err
 	}
-	norm, err := r.optimizer.GradNorm(ctx)
+	norm, err := r.steps.GradNorm(ctx)
 	if err != nil {
 		return err
 	}
 	elapsed, n := time.Since(r.since).Seconds(), float64(r.iter-r.reported)
-	stats := r.d.Stats()
-	report := IterReport{
+	stats := r.Device.Stats()
+	report := iterReport{
 		Iter: r.iter, Epoch: r.epoch, LR: r.scheduler.LR(r.iter), GradNorm: norm,
 		ImagesPerSecond: float64(r.images) / elapsed, Time: elapsed / n, DataTime: r.waited.Seconds() / n,
 		GPUBytes: stats.Live + stats.Pooled,
 	}
-	for i, name := range r.model.LossNames() {
-		report.Losses = append(report.Losses, Scalar{name, sums[i]})
+	for i, name := range r.steps.model.LossNames() {
+		report.Losses = append(report.Losses, scalar{name, losses[i]})
 	}
 	r.watch.Iter(report)
 	r.since, r.reported, r.images, r.waited = time.Now(), r.iter, 0, 0
@@ -411,17 +402,17 @@ func (r *run) report(ctx context.Context) error {
 }
 
 // checkpoint reads the training back.
-func (r *run) checkpoint() (*Checkpoint, error) {
-	params, err := r.optimizer.params(context.Background())
+func (r *run) checkpoint() (*experiment.Checkpoint, error) {
+	params, err := r.steps.optimizer.params(context.Background())
 	if err != nil {
 		return nil, err
 	}
 	o := r.Train.OptimTotal
-	return &Checkpoint{
+	return &experiment.Checkpoint{
 		Iter: r.iter, Epoch: r.epoch, Step: r.iter, Params: params,
-		Optimizer: OptimizerState{LR: r.scheduler.LR(r.iter), InitialLR: o.LR, Betas: o.Betas, Eps: o.Eps, WeightDecay: o.WeightDecay},
-		Scheduler: SchedulerState{Attributes: schedulerAttributes(r.Train.Scheduler, r.Train.TotalIter), LastLR: r.scheduler.LR(r.iter)},
-		Extra:     &ExtraState{Seed: r.seed, Sample: r.samples(r.iter), Validated: r.validated, Best: r.best},
+		Optimizer: experiment.OptimizerState{LR: r.scheduler.LR(r.iter), InitialLR: o.LR, Betas: o.Betas, Eps: o.Eps, WeightDecay: o.WeightDecay},
+		Scheduler: experiment.SchedulerState{Attributes: r.Train.Scheduler.Attributes(r.Train.TotalIter), LastLR: r.scheduler.LR(r.iter)},
+		Extra:     &experiment.ExtraState{Seed: r.seed, Sample: r.samples(r.iter), Validated: r.validated, Best: r.best},
 	}, nil
 }
 
@@ -430,13 +421,13 @@ func (r *run) save() error {
 	if err != nil {
 		return err
 	}
-	path, err := r.exp.save(c)
+	path, err := r.exp.Save(c)
 	if err != nil {
 		return err
 	}
 	r.saved = r.iter
 	r.watch.Saved(r.iter, path)
-	return r.exp.prune(r.iter, r.Keep, networksOf(c.Params), r.best.iters()...)
+	return r.exp.Prune(r.iter, r.Keep, experiment.Networks(c.Params), r.best.Iters()...)
 }
 
 // stop saves an interrupted training.
@@ -453,7 +444,7 @@ func (r *run) stop() error {
 	if r.iter == 0 {
 		return fmt.Errorf("%w before the first iteration: there is nothing to save", ErrStopped)
 	}
-	return fmt.Errorf("%w after iteration %d, which is saved: --auto_resume goes on from there", ErrStopped, r.iter)
+	return fmt.Errorf("%w after iteration %d, which %w", ErrStopped, r.iter, ErrSaved)
 }
 
 // finish saves the last networks.
@@ -470,7 +461,7 @@ func (r *run) finish(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := r.exp.saveLatest(c); err != nil {
+	if err := r.exp.SaveLatest(c); err != nil {
 		return err
 	}
 	r.watch.Done(r.iter, false)
@@ -482,7 +473,7 @@ func (r *run) explain(err error) error {
 	if r.saved == 0 {
 		return fmt.Errorf("%w (nothing was saved yet)", err)
 	}
-	return fmt.Errorf("%w (iteration %d is saved: --auto_resume goes on from there)", err, r.saved)
+	return fmt.Errorf("%w (iteration %d %w)", err, r.saved, ErrSaved)
 }
 
 func (r *run) close() {
@@ -492,15 +483,8 @@ func (r *run) close() {
 	for _, v := range r.val {
 		_ = v.data.Close() // opened for reading
 	}
-	r.releaseLosses()
-	if r.tape != nil {
-		r.tape.Reset()
-	}
-	if r.optimizer != nil {
-		r.optimizer.Release()
-	}
-	if r.model != nil {
-		r.model.Release()
+	if r.steps != nil {
+		r.steps.Release()
 	}
 	if r.watch != nil {
 		_ = r.watch.Close() // it has warned of what could not be written

@@ -2,6 +2,7 @@ package trainer
 
 import (
 	"fmt"
+	"hidiff/trainer/internal/experiment"
 	"os"
 	"path/filepath"
 	"testing"
@@ -29,7 +30,7 @@ func TestTwoRunsOfOneExperiment(t *testing.T) {
 			require.Equal(t, before, snapshot(t, o.Root))
 			tried++
 		}
-		other, err := lockExperiment(o.Root, "tint_2")
+		other, err := experiment.Lock(o.Root, "tint_2")
 		require.NoError(t, err)
 		other.Release()
 	}

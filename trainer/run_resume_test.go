@@ -3,17 +3,37 @@ package trainer
 import (
 	"bytes"
 	"context"
+	"fmt"
+	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"hidiff/hidiff/options"
 	"hidiff/tensor"
+	"hidiff/trainer/internal/experiment"
 	"hidiff/wgpu"
 
 	"github.com/stretchr/testify/require"
 )
+
+// snapshot returns the files below a folder and what they hold.
+func snapshot(t *testing.T, folder string) map[string]string {
+	t.Helper()
+	out := map[string]string{}
+	require.NoError(t, filepath.WalkDir(folder, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		data, err := os.ReadFile(path)
+		name, _ := filepath.Rel(folder, path)
+		out[filepath.ToSlash(name)] = string(data)
+		return err
+	}))
+	return out
+}
 
 // checkpoints are the files of a run that the next goes on from.
 func checkpoints(t *testing.T, o RunOptions) map[string]string {
@@ -57,11 +77,11 @@ func TestValidationsAreNeverLost(t *testing.T) {
 			times := strings.Count(screen.String(), "Validation Val")
 			require.Equal(t, (c.total+c.every-1)/c.every, times)
 			for iter := 1; iter <= c.total; iter++ {
-				path := filepath.Join(o.Root, "experiments/tint/training_states", stateName(iter))
-				if _, saved := want["training_states/"+stateName(iter)]; !saved || iter%c.every > 0 && iter < c.total {
+				path := filepath.Join(o.Root, "experiments/tint/training_states", fmt.Sprintf("%d.state", iter))
+				if _, saved := want["training_states/"+fmt.Sprintf("%d.state", iter)]; !saved || iter%c.every > 0 && iter < c.total {
 					continue
 				}
-				state, err := LoadCheckpoint(path, []ParamState{{Name: "net_g.weight", Shape: []int{3, 3}}, {Name: "net_g.bias", Shape: []int{3}}})
+				state, err := experiment.Load(path, []experiment.ParamState{{Name: "net_g.weight", Shape: []int{3, 3}}, {Name: "net_g.bias", Shape: []int{3}}})
 				require.NoError(t, err)
 				require.Equal(t, iter, state.Extra.Validated)
 				require.Equal(t, iter, state.Extra.Best["Val"]["psnr"].Iter, "it gets better")
@@ -157,9 +177,9 @@ func TestResumeState(t *testing.T) {
 		{"there is no newest", false, false, true, false, "iter: 3 ", ""},
 		{"a new experiment", false, false, false, false, "iter: 3 ", ""},
 		{"back in the same experiment", true, true, false, false, "iter: 3 ", ""},
-		{"over another experiment", true, false, false, false, "", "--auto_resume goes on from there"},
+		{"over another experiment", true, false, false, false, "", ErrExists.Error()},
 		{"anew from another's", true, false, false, true, "iter: 3 ", ""},
-		{"anew from what is put aside", true, true, false, true, "", "leave out --restart"},
+		{"anew from what is put aside", true, true, false, true, "", "is of the experiment that is to be put aside"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			o, _, screen := tintRun(t, d)
@@ -190,7 +210,7 @@ func TestResumeState(t *testing.T) {
 	}
 }
 
-// What is no state is refused before --restart puts an experiment aside.
+// What is no state is refused before an experiment is put aside.
 func TestResumeStateThatIsNone(t *testing.T) {
 	d := openDevice(t)
 	o, _, _ := tintRun(t, d)
@@ -211,11 +231,11 @@ func TestNextRunEndsPruning(t *testing.T) {
 	o, _, _ := tintRun(t, d)
 	require.NoError(t, Run(t.Context(), o))
 	states := filepath.Join(o.Root, "experiments/tint/training_states")
-	require.NoError(t, os.Rename(filepath.Join(states, "3.state"), filepath.Join(states, "3.state"+prunedSuffix)))
+	require.NoError(t, os.Rename(filepath.Join(states, "3.state"), filepath.Join(states, "3.state"+".pruned")))
 	require.NoError(t, Run(t.Context(), again(o)))
 	left := checkpoints(t, o)
 	require.NotContains(t, left, "models/net_g_3.pth")
-	require.NotContains(t, left, "training_states/3.state"+prunedSuffix)
+	require.NotContains(t, left, "training_states/3.state"+".pruned")
 	require.Contains(t, left, "models/net_g_6.pth")
 }
 
@@ -232,7 +252,7 @@ func TestBadImagesToValidateOn(t *testing.T) {
 		}
 		require.NoError(t, os.WriteFile(filepath.Join(o.Datasets[1].DatarootGT, name), data, 0o666))
 	}
-	o.Datasets[1].OnBadImage = SkipBadImage
+	o.Datasets[1].OnBadImage = options.SkipBadImage
 	require.ErrorContains(t, Run(t.Context(), o), filepath.Join(o.Datasets[1].DatarootGT, "1.png"))
 	require.Zero(t, model.calls)
 }

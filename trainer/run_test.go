@@ -13,9 +13,11 @@ import (
 	"testing"
 
 	"hidiff/autograd"
+	"hidiff/hidiff/options"
 	"hidiff/hidiff/photo"
 	"hidiff/internal/testgpu"
 	"hidiff/tensor"
+	"hidiff/trainer/internal/experiment"
 	"hidiff/wgpu"
 
 	"github.com/stretchr/testify/require"
@@ -86,7 +88,7 @@ func tintRun(t *testing.T, d *tensor.Device) (o RunOptions, model *tint, screen 
 			require.NoError(t, photo.Save(path, p, photo.EncodeOptions{}))
 		}
 	}
-	options, err := Parse("test.yml", fmt.Appendf(nil, `
+	parsed, err := options.Parse("test.yml", fmt.Appendf(nil, `
 name: tint
 model_type: HI_Diff_S1
 datasets:
@@ -107,7 +109,7 @@ logger: {print_freq: 4, save_checkpoint_freq: 3, use_tb_logger: true}
 	require.NoError(t, err)
 	model, screen = newTint(d), &bytes.Buffer{}
 	return RunOptions{
-		Options: options, Root: root, Device: d, Screen: screen,
+		Options: parsed, Root: root, Device: d, Screen: screen,
 		Build: func(on *tensor.Device) (Model, error) {
 			if on == d {
 				return model, nil
@@ -143,7 +145,7 @@ func TestRun(t *testing.T) {
 	require.Equal(t, 1, exists("experiments/tint/models/net_g_latest.pth"))
 	states := exists("experiments/tint/training_states/*.state")
 	require.Contains(t, []int{2, 3}, states, "two newest, and the best where it is another")
-	saved, err := Load(filepath.Join(o.Root, "experiments/tint/tint.yml"), nil)
+	saved, err := options.Load(filepath.Join(o.Root, "experiments/tint/tint.yml"), nil)
 	require.NoError(t, err)
 	require.Equal(t, o.Train, saved.Train)
 }
@@ -203,8 +205,8 @@ func TestRunAverages(t *testing.T) {
 		require.NoError(t, Run(t.Context(), o))
 		_, after, found := strings.Cut(screen.String(), "# psnr: ")
 		require.True(t, found)
-		c, err := LoadCheckpoint(filepath.Join(o.Root, "experiments/tint/training_states/12.state"),
-			[]ParamState{{Name: "net_g.weight", Shape: []int{3, 3}}, {Name: "net_g.bias", Shape: []int{3}}})
+		c, err := experiment.Load(filepath.Join(o.Root, "experiments/tint/training_states/12.state"),
+			[]experiment.ParamState{{Name: "net_g.weight", Shape: []int{3, 3}}, {Name: "net_g.bias", Shape: []int{3}}})
 		require.NoError(t, err)
 		if decay > 0 {
 			require.Contains(t, screen.String(), "moving average")
@@ -261,7 +263,7 @@ func TestOptimizerStops(t *testing.T) {
 	d := openDevice(t)
 	for _, stop := range []bool{true, false} {
 		p := tensor.NewParameters(d, []tensor.ParameterSpec{{Name: "net_g.x", Shape: []int{2}, Values: []float32{1, 2}}})
-		a := NewOptimizer(p, OptimOptions{Type: adamW, Betas: [2]float64{0.9, 0.999}, Eps: 1e-8}, 0.01, 0)
+		a := newOptimizer(p, options.OptimOptions{Type: options.AdamW, Betas: [2]float64{0.9, 0.999}, Eps: 1e-8}, 0.01, 0)
 		a.stop = stop
 		gradients := func(v float32) {
 			values := make([]float32, p.Grads.Len())
@@ -269,17 +271,17 @@ func TestOptimizerStops(t *testing.T) {
 			p.Grads.Set(values)
 		}
 		gradients(float32(math.NaN()))
-		a.Step(1, 0.1)
+		a.step(1, 0.1)
 		gradients(1)
-		a.Step(2, 0.1)
+		a.step(2, 0.1)
 		values, err := p.Values.Floats(t.Context())
 		require.NoError(t, err)
 		require.Equal(t, stop, values[0] == 1)
-		count, first, err := a.Skipped(t.Context())
+		count, first, err := a.skips(t.Context())
 		require.NoError(t, err)
 		require.Equal(t, map[bool]int{true: 2, false: 1}[stop], count)
 		require.Equal(t, 1, first)
-		a.Release()
+		a.release()
 		p.Release()
 	}
 }
@@ -294,8 +296,8 @@ func TestRunAccumulates(t *testing.T) {
 		o.Val.ValFreq, o.Logger.UseTBLogger = 0, false
 		var out []float32
 		require.NoError(t, Run(t.Context(), o))
-		c, err := LoadCheckpoint(filepath.Join(o.Root, "experiments/tint/training_states/12.state"),
-			[]ParamState{{Name: "net_g.weight", Shape: []int{3, 3}}, {Name: "net_g.bias", Shape: []int{3}}})
+		c, err := experiment.Load(filepath.Join(o.Root, "experiments/tint/training_states/12.state"),
+			[]experiment.ParamState{{Name: "net_g.weight", Shape: []int{3, 3}}, {Name: "net_g.bias", Shape: []int{3}}})
 		require.NoError(t, err)
 		for _, p := range c.Params {
 			out = append(out, p.Value...)
@@ -320,7 +322,8 @@ func TestRunLosesTheDevice(t *testing.T) {
 	}
 	err := Run(t.Context(), o)
 	require.ErrorIs(t, err, wgpu.ErrDeviceLost)
-	require.ErrorContains(t, err, "iteration 3 is saved: --auto_resume goes on from there")
+	require.ErrorContains(t, err, "iteration 3 is saved")
+	require.ErrorIs(t, err, ErrSaved)
 
 	o.AutoResume = true
 	o.Build = func(d *tensor.Device) (Model, error) { return newTint(d), nil }
@@ -355,11 +358,11 @@ func TestRunStops(t *testing.T) {
 func TestResumeChecksTheRun(t *testing.T) {
 	d := openDevice(t)
 	for _, c := range []struct {
-		change func(o *Options)
+		change func(o *options.Options)
 		says   string
 	}{
-		{func(o *Options) { o.ManualSeed = 9 }, "manual_seed"},
-		{func(o *Options) { o.Train.Accumulate = 2 }, "accumulate changed"},
+		{func(o *options.Options) { o.ManualSeed = 9 }, "manual_seed"},
+		{func(o *options.Options) { o.Train.Accumulate = 2 }, "accumulate changed"},
 	} {
 		o, _, _ := tintRun(t, d)
 		o.Train.TotalIter = 3
@@ -376,11 +379,11 @@ func TestPlan(t *testing.T) {
 	d := openDevice(t)
 	o, _, _ := tintRun(t, d)
 	o.Build = func(d *tensor.Device) (Model, error) { return newTint(d), nil }
-	p, err := NewPlan(o)
+	p, err := NewPlan(t.Context(), o)
 	require.NoError(t, err)
 	require.Equal(t, 12, p.Parameters)
 	require.Len(t, p.Phases, 2)
-	require.Equal(t, Phase{Start: 7, GTSize: 16, MiniBatchSize: 1}, p.Phases[1].Phase)
+	require.Equal(t, options.Phase{Start: 7, GTSize: 16, MiniBatchSize: 1}, p.Phases[1].Phase)
 	require.Equal(t, 6, p.Phases[0].Iterations)
 	for _, s := range p.Phases {
 		require.Positive(t, s.Peak)
@@ -389,8 +392,33 @@ func TestPlan(t *testing.T) {
 		require.False(t, s.Checkpointing)
 	}
 	d.SetBudget(1 << 12)
-	_, err = NewPlan(o)
+	_, err = NewPlan(t.Context(), o)
 	var memory *MemoryError
 	require.ErrorAs(t, err, &memory)
 	require.Greater(t, memory.Needed, memory.Budget)
+}
+
+// A plan ends with its context, whichever of its steps it is at.
+func TestPlanEnds(t *testing.T) {
+	d := openDevice(t)
+	o, _, _ := tintRun(t, d)
+	for last := range 6 { // two of each phase's dry run, two on the device
+		steps := 0
+		ctx, cancel := context.WithCancel(t.Context())
+		end := func() {
+			if steps == last {
+				cancel()
+			}
+		}
+		end()
+		o.Build = func(d *tensor.Device) (Model, error) {
+			m := newTint(d)
+			m.before = func(int) { steps++; end() }
+			return m, nil
+		}
+		_, err := NewPlan(ctx, o)
+		require.ErrorIs(t, err, context.Canceled, last)
+		require.Equal(t, last, steps)
+		cancel()
+	}
 }

@@ -62,7 +62,7 @@ func newEventFile(folder string, start int, now func() time.Time) (*eventFile, e
 func (e *eventFile) Close() error { return e.f.Close() }
 
 // scalars writes values, whose names are tags, in one event.
-func (e *eventFile) scalars(iter int, values []Scalar) error {
+func (e *eventFile) scalars(iter int, values []scalar) error {
 	var summary, event message
 	for _, s := range values {
 		var value message
@@ -103,16 +103,16 @@ func (e *eventFile) write(iter int, rest message) error {
 }
 
 // scalars are the report's values by TensorBoard's tags.
-func (r IterReport) scalars() []Scalar {
-	var out []Scalar
+func (r iterReport) scalars() []scalar {
+	var out []scalar
 	for _, l := range r.Losses {
-		out = append(out, Scalar{"losses/" + l.Name, l.Value})
+		out = append(out, scalar{"losses/" + l.Name, l.Value})
 	}
 	return append(out,
-		Scalar{"train/lr", r.LR},
-		Scalar{"train/grad_norm", r.GradNorm},
-		Scalar{"speed/images_per_second", r.ImagesPerSecond},
-		Scalar{"memory/gpu_bytes", float64(r.GPUBytes)})
+		scalar{"train/lr", r.LR},
+		scalar{"train/grad_norm", r.GradNorm},
+		scalar{"speed/images_per_second", r.ImagesPerSecond},
+		scalar{"memory/gpu_bytes", float64(r.GPUBytes)})
 }
 
 // tfRecord frames data: its length, the length's checksum, data, and its checksum.

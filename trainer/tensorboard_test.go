@@ -104,8 +104,8 @@ func TestEventFile(t *testing.T) {
 	now := func() time.Time { return testTime }
 	e, err := newEventFile(folder, 0, now)
 	require.NoError(t, err)
-	report := IterReport{
-		Losses: []Scalar{{"l_pix", 0.012345}, {"l_pix_diff", math.Inf(1)}}, LR: 2e-4, GradNorm: 0.3, ImagesPerSecond: 7.5, GPUBytes: 3 << 30,
+	report := iterReport{
+		Losses: []scalar{{"l_pix", 0.012345}, {"l_pix_diff", math.Inf(1)}}, LR: 2e-4, GradNorm: 0.3, ImagesPerSecond: 7.5, GPUBytes: 3 << 30,
 	}
 	require.NoError(t, e.scalars(300000, report.scalars()))
 	img := image.NewNRGBA(image.Rect(10, 20, 13, 25))

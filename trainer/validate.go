@@ -3,36 +3,38 @@ package trainer
 import (
 	"context"
 	"fmt"
-	"image"
 	"os"
 	"path/filepath"
 	"strings"
 
 	"hidiff/hidiff/metrics"
+	"hidiff/hidiff/options"
 	"hidiff/hidiff/photo"
 	"hidiff/internal/atomicfile"
 	"hidiff/internal/streams"
 	"hidiff/tensor"
+	"hidiff/trainer/dataset"
+	"hidiff/trainer/internal/experiment"
 )
 
 // valSet is a dataset to validate on.
 type valSet struct {
 	name string
-	data *Dataset
+	data *dataset.Dataset
 }
 
-// open says what of a section concerns opening its dataset.
-func (d *DatasetSection) open() DatasetOptions {
-	return DatasetOptions{
+// pairsOf says what of a section concerns opening its dataset.
+func pairsOf(d *options.DatasetSection) dataset.Options {
+	return dataset.Options{
 		DatarootLQ: d.DatarootLQ, DatarootGT: d.DatarootGT, FilenameTmpl: d.FilenameTmpl, MetaInfoFile: d.MetaInfoFile,
-		GTSize: d.GTSize, OnBadImage: d.OnBadImage,
+		GTSize: d.GTSize, SkipBad: d.OnBadImage == options.SkipBadImage,
 	}
 }
 
-// load says what of a section concerns drawing batches, accumulate of them for
+// drawing says what of a section concerns drawing batches, accumulate of them for
 // each iteration, after some iterations are done.
-func (d *DatasetSection) load(accumulate, done int, seed uint64, skipped func(path string, err error)) LoaderOptions {
-	return LoaderOptions{
+func drawing(d *options.DatasetSection, accumulate, done int, seed uint64, skipped func(path string, err error)) dataset.LoaderOptions {
+	return dataset.LoaderOptions{
 		Seed: seed, BatchSize: d.BatchSizePerGPU, EnlargeRatio: d.DatasetEnlargeRatio, GeometricAugs: d.GeometricAugs,
 		Phase: func(batch int) (miniBatch, size int) {
 			_, p := d.PhaseAt((batch-1)/accumulate + 1)
@@ -42,15 +44,15 @@ func (d *DatasetSection) load(accumulate, done int, seed uint64, skipped func(pa
 	}
 }
 
-func openValidation(ctx context.Context, o *Options) (sets []valSet, err error) {
+func openValidation(ctx context.Context, o *options.Options) (sets []valSet, err error) {
 	for i := range o.Datasets {
 		s := &o.Datasets[i]
 		if s.Phase() != "val" {
 			continue
 		}
-		d := s.open()
-		d.GTSize, d.OnBadImage = 0, FailOnBadImage // over fewer photos, the numbers would be others
-		data, err := OpenDataset(ctx, d)
+		pairs := pairsOf(s)
+		pairs.GTSize, pairs.SkipBad = 0, false // over fewer photos, the numbers would be others
+		data, err := dataset.Open(ctx, pairs)
 		if err != nil {
 			return sets, err
 		}
@@ -62,7 +64,7 @@ func openValidation(ctx context.Context, o *Options) (sets []valSet, err error) 
 // validateAveraged validates the moving average, where one is kept, as BasicSR
 // does.
 func (r *run) validateAveraged(ctx context.Context) error {
-	return r.optimizer.averaged(r.model.Repack, func() error { return r.validate(ctx) })
+	return r.steps.optimizer.averaged(r.steps.model.Repack, func() error { return r.validate(ctx) })
 }
 
 // validate restores all photos of all datasets, and reports the metrics'
@@ -85,14 +87,14 @@ func (r *run) validate(ctx context.Context) error {
 				return fmt.Errorf("validation, %s: %w", pair.Name, err)
 			}
 			for k, m := range r.Val.Metrics {
-				v, err := m.score(restored, metrics.FromSamples(pair.GT.Pix, pair.GT.Max, pair.GT.Width, pair.GT.Height, pair.GT.Channels))
+				v, err := score(m, restored, pair.GT)
 				if err != nil {
 					return fmt.Errorf("validation, %s: %w", pair.Name, err)
 				}
 				sums[k] += v
 			}
 			if i == 0 {
-				r.watch.Image(r.iter, set.name+"/"+pair.Name, picture(restored))
+				r.watch.Image(r.iter, set.name+"/"+pair.Name, restored.Image())
 			}
 			if r.Val.SaveImg {
 				if err := r.keepPicture(set, pair.Name, restored); err != nil {
@@ -100,22 +102,22 @@ func (r *run) validate(ctx context.Context) error {
 				}
 			}
 		}
-		report := ValReport{Iter: r.iter, Dataset: set.name, Note: r.note(small)}
+		report := valReport{Iter: r.iter, Dataset: set.name, Note: r.note(small)}
 		for k, m := range r.Val.Metrics {
 			v := sums[k] / float64(set.data.Len())
-			report.Metrics = append(report.Metrics, Scalar{m.Key, v})
-			report.Best = append(report.Best, r.best.update(set.name, m.Key, BestResult{v, r.iter}))
+			report.Metrics = append(report.Metrics, scalar{m.Key, v})
+			report.Best = append(report.Best, r.best.Update(set.name, m.Key, experiment.BestResult{Value: v, Iter: r.iter}))
 		}
 		r.watch.Validation(report)
 	}
-	r.d.Trim()
+	r.Device.Trim()
 	return nil
 }
 
 // note says what a reader must know to judge the numbers.
 func (r *run) note(small bool) string {
 	var notes []string
-	if r.model.UsesOracle() {
+	if r.steps.model.UsesOracle() {
 		notes = append(notes, "with the oracle prior, which sees the sharp photo")
 	}
 	if r.Train.EMADecay > 0 {
@@ -128,41 +130,32 @@ func (r *run) note(small bool) string {
 }
 
 // restore restores a photo as RGB of 8 bits.
-func (r *run) restore(ctx context.Context, p Pair) (out metrics.Image, err error) {
+func (r *run) restore(ctx context.Context, p dataset.Pair) (out *photo.Photo, err error) {
 	defer tensor.Catch(&err)
 	ctx = context.WithoutCancel(ctx)
 	w, h := p.LQ.Width, p.LQ.Height
 	upload := func(p *photo.Photo) *tensor.Tensor {
-		return tensor.FromPixels(r.d, p.Pix, p.Max, w, h, p.Channels, (w+7)/8*8, (h+7)/8*8)
+		return tensor.FromPixels(r.Device, p.Pix, p.Max, w, h, p.Channels, (w+7)/8*8, (h+7)/8*8)
 	}
 	lq, gt := upload(p.LQ), upload(p.GT)
 	defer lq.Release()
 	defer gt.Release()
-	y := r.model.Validate(lq, gt, streams.Numbered(r.seed, "validation "+p.Name, 0).Uint64())
+	y := r.steps.model.Validate(lq, gt, streams.Numbered(r.seed, "validation "+p.Name, 0).Uint64())
 	defer y.Release()
 	pix, err := y.Pixels(ctx, 255, w, h, 3)
-	if err != nil {
-		return out, err
-	}
-	return metrics.FromSamples(pix, 255, w, h, 3), nil
+	return &photo.Photo{Width: w, Height: h, Channels: 3, Max: 255, Pix: pix}, err
 }
 
 // score computes a metric.
-func (m MetricSection) score(got, want metrics.Image) (float64, error) {
+func score(m options.MetricSection, got, want *photo.Photo) (float64, error) {
+	eight := func(p *photo.Photo) metrics.Image {
+		return metrics.FromSamples(p.Pix, p.Max, p.Width, p.Height, p.Channels)
+	}
 	o := metrics.Options{CropBorder: m.CropBorder, YChannel: m.TestYChannel}
 	if m.Type == "calculate_ssim" {
-		return metrics.SSIM(got, want, o)
+		return metrics.SSIM(eight(got), eight(want), o)
 	}
-	return metrics.PSNR(got, want, o)
-}
-
-func picture(m metrics.Image) image.Image {
-	out := image.NewNRGBA(image.Rect(0, 0, m.Width, m.Height))
-	for i := range m.Width * m.Height {
-		copy(out.Pix[4*i:], m.Pix[3*i:3*i+3])
-		out.Pix[4*i+3] = 255
-	}
-	return out
+	return metrics.PSNR(eight(got), eight(want), o)
 }
 
 // checkPictures finds out before the training whether the photos that validations restore can be saved.
@@ -170,7 +163,7 @@ func (r *run) checkPictures() error {
 	var outputs atomicfile.Checker
 	for _, set := range r.val {
 		for i := range set.data.Len() {
-			if err := outputs.Check(r.exp.picturePath(set.data.Name(i), r.Train.TotalIter)); err != nil && r.Val.SaveImg {
+			if err := outputs.Check(r.exp.PicturePath(set.data.Name(i), r.Train.TotalIter)); err != nil && r.Val.SaveImg {
 				return fmt.Errorf("val.save_img: %w", err)
 			}
 		}
@@ -180,12 +173,8 @@ func (r *run) checkPictures() error {
 
 // keepPicture saves a restored photo as visualization/<name>/<name>_<iter>.png,
 // as BasicSR does.
-func (r *run) keepPicture(set valSet, name string, m metrics.Image) error {
-	p := &photo.Photo{Width: m.Width, Height: m.Height, Channels: 3, Max: 255, Pix: make([]uint16, len(m.Pix))}
-	for i, v := range m.Pix {
-		p.Pix[i] = uint16(v)
-	}
-	path := r.exp.picturePath(name, r.iter)
+func (r *run) keepPicture(set valSet, name string, p *photo.Photo) error {
+	path := r.exp.PicturePath(name, r.iter)
 	if err := os.MkdirAll(filepath.Dir(path), 0o777); err != nil {
 		return err
 	}

@@ -13,13 +13,7 @@ import (
 )
 
 // dict makes a Dict of keys and values in turn.
-func dict(pairs ...any) *Dict {
-	d := NewDict()
-	for i := 0; i < len(pairs); i += 2 {
-		d.Set(pairs[i], pairs[i+1])
-	}
-	return d
-}
+func dict(pairs ...any) *Dict { return NewDict(pairs...) }
 
 func TestLoadPickleValues(t *testing.T) {
 	got, err := LoadPickle("testdata/torch_values.pth")

@@ -62,5 +62,11 @@ func NewStateDict() *StateDict { return &StateDict{} }
 // float64 or string.
 type Dict struct{ orderedMap[any, any] }
 
-// NewDict returns an empty Dict.
-func NewDict() *Dict { return &Dict{} }
+// NewDict returns a Dict of keys and values in turn.
+func NewDict(pairs ...any) *Dict {
+	d := &Dict{}
+	for i := 0; i < len(pairs); i += 2 {
+		d.Set(pairs[i], pairs[i+1])
+	}
+	return d
+}

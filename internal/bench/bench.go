@@ -8,8 +8,8 @@ import (
 	"slices"
 	"time"
 
-	"hidiff/autograd"
 	"hidiff/hidiff"
+	"hidiff/hidiff/options"
 	"hidiff/hidiff/photo"
 	"hidiff/tensor"
 	"hidiff/trainer"
@@ -210,31 +210,26 @@ func median(v []float64) float64 {
 
 // iteration makes one iteration of a stage of a configuration, with made-up weights, on
 // crops of size pixels: forward, backward and the optimizer's step.
-func iteration(d *tensor.Device, name string, c hidiff.Config, stage, crops, size int) (iterate func(i int), release func(), err error) {
+func iteration(d *tensor.Device, name string, c hidiff.Config, stage, crops, size int) (iterate func(i int) error, release func(), err error) {
 	l1 := tensor.Loss{Type: tensor.L1Loss, Weight: 1}
 	fill := func(net, key string, shape []int) []float32 { return reference.Fill(name, net, key, shape) }
 	training, err := hidiff.NewTraining(d, c, hidiff.FillWeights(c, fill).Nets, hidiff.TrainingOptions{Stage: stage, Pixel: l1, PixelDiff: l1})
 	if err != nil {
 		return nil, nil, err
 	}
-	optimizer := trainer.NewOptimizer(training.Parameters(), trainer.OptimOptions{Type: "AdamW", Betas: [2]float64{0.9, 0.999}, Eps: 1e-8}, 0.01, 0)
+	steps := trainer.NewStepper(training, options.TrainOptions{
+		OptimTotal: options.OptimOptions{Type: options.AdamW, Betas: [2]float64{0.9, 0.999}, Eps: 1e-8}, ClipGradNorm: 0.01,
+	})
 	lq, gt := noisy(d, crops, size, size, 3), noisy(d, crops, size, size, 3)
-	tape := &autograd.Tape{}
-	iterate = func(i int) {
-		losses := training.Loss(tape, lq, gt, uint64(i))
-		tape.Backward(1, losses...)
-		for _, l := range losses {
-			l.Release()
-		}
-		optimizer.Step(i+1, 1e-6)
-		training.Repack()
+	iterate = func(i int) error {
+		return steps.Step(i+1, 1e-6, func(int) (trainer.Batch, error) {
+			return trainer.Batch{LQ: lq.Share(), GT: gt.Share(), Seed: uint64(i)}, nil
+		})
 	}
 	return iterate, func() {
-		tape.Reset()
 		lq.Release()
 		gt.Release()
-		optimizer.Release()
-		training.Release()
+		steps.Release()
 	}, nil
 }
 
@@ -252,7 +247,9 @@ func Training(ctx context.Context, d *tensor.Device, name string, c hidiff.Confi
 	for i := range runs + 2 {
 		before = d.Stats()
 		start := time.Now()
-		iterate(i)
+		if err := iterate(i); err != nil {
+			return t, 0, err
+		}
 		if err := d.Wait(ctx); err != nil {
 			return t, 0, err
 		}
@@ -270,7 +267,7 @@ func Training(ctx context.Context, d *tensor.Device, name string, c hidiff.Confi
 // pixels. The device must have been opened with wgpu.Options.Profile.
 func Kernels(ctx context.Context, d *tensor.Device, c hidiff.Config, stage, count, width, height int) (timings []wgpu.Timing, err error) {
 	defer tensor.Catch(&err)
-	var run func(i int)
+	var run func(i int) error
 	if stage > 0 {
 		iterate, release, err := iteration(d, "kernels", c, stage, count, width)
 		if err != nil {
@@ -288,19 +285,22 @@ func Kernels(ctx context.Context, d *tensor.Device, c hidiff.Config, stage, coun
 		lq, noise := noisy(d, count, height, width, 3), noisy(d, count, c.G.Group*c.G.Group, 4*c.G.EmbedDim)
 		defer lq.Release()
 		defer noise.Release()
-		run = func(int) {
+		run = func(int) error {
 			condition := n.Condition(lq)
 			prior := n.Sample(noise, condition)
 			n.Transform(lq, prior).Release()
 			prior.Release()
 			condition.Release()
+			return nil
 		}
 	}
 	for i := range 2 {
 		if _, err := d.Profile(ctx); err != nil { // forget what there was
 			return nil, err
 		}
-		run(i)
+		if err := run(i); err != nil {
+			return nil, err
+		}
 	}
 	return d.Profile(ctx)
 }
