@@ -21,6 +21,8 @@ struct Params {
     height: u32,   // lines of an image
     first: u32,    // a's first line
     above: u32,    // lines of b above it
+    taps: u32,     // 9 for a 3x3 convolution
+    add: u32,      // to a gradient
     in0: u32,      // where the sums begin in a row of the gradient, to which they are added
     row: u32,
     out_part: u32, // channels per part, as in the gradient, and as stored
@@ -30,10 +32,8 @@ struct Params {
     right: u32,    // RIGHT / 8: the compiler, not knowing it, keeps a loop a loop
 }
 
-const TAPS: u32 = 1;   // 9 for a 3x3 convolution
 const LEFT: u32 = 48;  // multiples of eight
 const RIGHT: u32 = 48;
-const ADD: bool = false;
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> a: array<f32>;
@@ -48,9 +48,9 @@ fn products(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invocation_id
     let across = (params.k + RIGHT - 1u) / RIGHT;
     let down = (params.n + LEFT - 1u) / LEFT;
     let i0 = number(group) % across * RIGHT;
-    let tap = number(group) / across % TAPS;
-    let o0 = number(group) / across / TAPS % down * LEFT;
-    let chunk = number(group) / across / TAPS / down;
+    let tap = number(group) / across % params.taps;
+    let o0 = number(group) / across / params.taps % down * LEFT;
+    let chunk = number(group) / across / params.taps / down;
     if (chunk >= params.chunks) { return; }
 
     var g: array<array<f32, RIGHT / 8>, LEFT>;
@@ -60,7 +60,7 @@ fn products(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invocation_id
         var r = line * params.width;
         var end = min(r + params.width, params.rows);
         var rb = r;
-        if (TAPS == 9u) {
+        if (params.taps == 9u) {
             let y = (params.first + line) % params.height;
             if ((tap < 3u && y == 0u) || (tap >= 6u && y + 1u == params.height)) { end = 0u; }
             rb += (params.above + tap / 3u) * params.width + tap % 3u;
@@ -102,8 +102,8 @@ fn products(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invocation_id
     for (var j = 0u; j < RIGHT / 8u; j++) { // unroll
         let i = i0 + 8u * j + lane;
         to[j] = i;
-        if (ADD) {
-            to[j] = (params.in0 + i / params.in_pad * params.in_part + i % params.in_pad) * TAPS + tap;
+        if (params.add != 0u) {
+            to[j] = (params.in0 + i / params.in_pad * params.in_part + i % params.in_pad) * params.taps + tap;
             if (i % params.in_pad >= params.in_part) { to[j] = NOWHERE; }
         }
         if (i >= params.k) { to[j] = NOWHERE; }
@@ -111,12 +111,12 @@ fn products(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invocation_id
     var part = o0 / params.out_pad;
     var rest = o0 % params.out_pad;
     for (var o = 0u; o < min(LEFT, params.n - o0); o++) {
-        var row = ((chunk * params.n + o0 + o) * TAPS + tap) * params.k;
-        if (ADD) { row = (part * params.out_part + rest) * params.row; }
-        if (!ADD || rest < params.out_part) {
+        var row = ((chunk * params.n + o0 + o) * params.taps + tap) * params.k;
+        if (params.add != 0u) { row = (part * params.out_part + rest) * params.row; }
+        if (params.add == 0u || rest < params.out_part) {
             for (var j = 0u; j < params.right; j++) {
                 if (to[j] == NOWHERE) { continue; }
-                if (ADD) { sums[row + to[j]] += g[o][j]; } else { sums[row + to[j]] = g[o][j]; }
+                if (params.add != 0u) { sums[row + to[j]] += g[o][j]; } else { sums[row + to[j]] = g[o][j]; }
             }
         }
         rest += 1u;

@@ -40,7 +40,7 @@ func TestSpecialisation(t *testing.T) {
 var written = map[string][]Constants{
 	"linear_rows":    {{"DEPTH": 8, "ROWS": 4, "NORM": 2}, {"DEPTH": 96, "ROWS": 3, "NORM": 1}},
 	"linear":         {{"DEPTH": 96}},
-	"gradient_lanes": {{"TAPS": 9, "LEFT": 64, "RIGHT": 16, "ADD": true}},
+	"gradient_lanes": {{"LEFT": 64, "RIGHT": 16}},
 }
 
 // sources writes every shader, imports resolved, into a temporary folder.

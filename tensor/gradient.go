@@ -16,13 +16,12 @@ var lanesShader = newShader[lanesParams, lanesConstants]("gradient_lanes")
 
 type lanesParams struct {
 	Rows, Width, Lines, Splits, Chunks, N, K, A0, B0, Height, First, Above int
+	Taps                                                                   int
+	Add                                                                    bool
 	In0, Row, OutPart, OutPad, InPart, InPad, Right                        int
 }
 
-type lanesConstants struct {
-	Taps, Left, Right int
-	Add               bool
-}
+type lanesConstants struct{ Left, Right int }
 
 // accumulate adds to the gradients of s.Weight and s.Bias those of the rows of
 // a band: x is what the weight multiplies, LayerNorm and modulation applied,
@@ -145,12 +144,12 @@ type laneSums struct {
 // lanes cuts the products of a's channels with b's into blocks.
 func (r rowSums) lanes(a, b *Tensor, taps int) laneSums {
 	n, k := a.width(), b.width()
-	c := lanesConstants{Taps: taps, Left: blockOf(n, 64), Right: blockOf(k, 48)}
+	c := lanesConstants{Left: blockOf(n, 64), Right: blockOf(k, 48)}
 	blocks := ceilDiv(n, c.Left) * ceilDiv(k, c.Right) * taps
 	lines, splits := r.chunks(blocks, max(fewTiles, blocks*ceilDiv(r.rows, longestChunk)))
 	return laneSums{c, lanesParams{
 		Rows: r.rows, Width: r.width, Lines: lines, Splits: splits, Chunks: r.runs * splits, N: n, K: k, Right: c.Right / 8, OutPad: n, InPad: k,
-		Height: r.height, First: r.first, Above: r.above,
+		Height: r.height, First: r.first, Above: r.above, Taps: taps,
 	}, blocks}
 }
 
@@ -168,7 +167,7 @@ func blockOf(channels, most int) int {
 
 // add adds the sums to columns of a gradient from in0 on.
 func (l laneSums) add(g, a, b *Tensor, in0, row int) {
-	l.constants.Add = true
+	l.params.Add = true
 	l.params.In0, l.params.Row = in0, row
 	l.params.OutPart, l.params.OutPad = a.Channels()/a.parts, a.width()/a.parts
 	l.params.InPart, l.params.InPad = b.Channels()/b.parts, b.width()/b.parts
@@ -182,7 +181,7 @@ func (l laneSums) run(a, b, y *Tensor) {
 	lanesShader.run(a.d, "products", l.constants, l.params, call{
 		views:  views(av, bv, y.whole()),
 		groups: spread(l.params.Chunks * l.blocks),
-		work:   2 * float64(a.rows()) * float64(a.width()) * float64(l.constants.Taps*b.width()),
+		work:   2 * float64(a.rows()) * float64(a.width()) * float64(l.params.Taps*b.width()),
 	})
 }
 
