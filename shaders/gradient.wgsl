@@ -14,7 +14,7 @@
 //
 // direct and tiled differ only in where tiles live: direct reads storage
 // (software Vulkan: 16 x 16 sums per invocation, so that a load serves 16
-// products), tiled stages both sides in workgroup memory (hardware GPUs).
+// products; with eight lanes gradient_lanes.wgsl serves), tiled stages both sides in workgroup memory (hardware GPUs).
 
 // import: layout
 

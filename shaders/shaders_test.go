@@ -38,8 +38,9 @@ func TestSpecialisation(t *testing.T) {
 
 // written are specialisations that unroll loops in other ways than the defaults.
 var written = map[string][]Constants{
-	"linear_rows": {{"DEPTH": 8, "ROWS": 4, "NORM": 2}, {"DEPTH": 96, "ROWS": 3, "NORM": 1}},
-	"linear":      {{"DEPTH": 96}},
+	"linear_rows":    {{"DEPTH": 8, "ROWS": 4, "NORM": 2}, {"DEPTH": 96, "ROWS": 3, "NORM": 1}},
+	"linear":         {{"DEPTH": 96}},
+	"gradient_lanes": {{"LEFT": 64, "RIGHT": 16}},
 }
 
 // sources writes every shader, imports resolved, into a temporary folder.

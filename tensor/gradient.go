@@ -11,6 +11,18 @@ type gradientParams struct {
 
 type gradientConstants struct{ Taps int }
 
+// lanesShader has the kernel of [rowSums.products] for eight lanes.
+var lanesShader = newShader[lanesParams, lanesConstants]("gradient_lanes")
+
+type lanesParams struct {
+	Rows, Width, Lines, Splits, Chunks, N, K, A0, B0, Height, First, Above int
+	Taps                                                                   int
+	Add                                                                    bool
+	In0, Row, OutPart, OutPad, InPart, InPad, Right                        int
+}
+
+type lanesConstants struct{ Left, Right int }
+
 // accumulate adds to the gradients of s.Weight and s.Bias those of the rows of
 // a band: x is what the weight multiplies, LayerNorm and modulation applied,
 // and for a convolution the band with its halo, as convolve takes it; dy is
@@ -30,9 +42,13 @@ func (s LinearSpec) accumulate(x, dy *Tensor, b band) {
 	taps, row := s.taps(), max(s.Row, s.In)*s.taps()
 	if g := s.Weight.Grad; g != nil {
 		s.Weight.expect("linear", "weight", s.Out*row)
-		p := r.products(dy, x, taps)
-		p.add(g, taps, s.Out, s.In, s.From, row, dy, x)
-		p.Release()
+		if l := r.lanes(dy, x, taps); dy.d.eightLanes() && l.params.Splits == 1 {
+			l.add(g, dy, x, s.From, row)
+		} else {
+			p := r.products(dy, x, taps)
+			p.add(g, taps, s.Out, s.In, s.From, row, dy, x)
+			p.Release()
+		}
 	}
 	if s.Bias != nil && s.Bias.Grad != nil {
 		s.Bias.expect("linear", "bias", s.Out)
@@ -66,8 +82,12 @@ type rowSums struct {
 	height, first, above int // of a convolution
 }
 
-// shortestChunk is the number of rows from which on a chunk of its own pays.
-const shortestChunk = 64
+// shortestChunk is the number of rows from which on a chunk of its own pays. More
+// than longestChunk would cost precision, where there are more chunks than the device needs.
+const (
+	shortestChunk = 64
+	longestChunk  = 1024
+)
 
 // partialSums are one set of sums for each chunk of each run, and how many
 // there are of either.
@@ -89,6 +109,12 @@ func (r rowSums) chunks(work, enough int) (lines, splits int) {
 // for each run.
 func (r rowSums) products(a, b *Tensor, taps int) partialSums {
 	d, n4, k4 := a.d, a.width()/4, b.width()/4
+	if d.eightLanes() {
+		l := r.lanes(a, b, taps)
+		p := partialSums{New(d, l.params.Chunks*a.width()*taps, b.width()), r.runs, l.params.Splits}
+		l.run(a, b, p.Tensor)
+		return p
+	}
 	entry, tiles, each, enough := "tiled", ceilDiv(n4, 16)*ceilDiv(taps*k4, 16), 1, 512
 	if forced := d.execute.Variant; forced != "tiled" && (forced != "" || d.Adapter().Software) {
 		entry, tiles, each, enough = "direct", ceilDiv(n4, 4)*taps*ceilDiv(k4, 4), 64, 2048
@@ -106,6 +132,57 @@ func (r rowSums) products(a, b *Tensor, taps int) partialSums {
 		work:   2 * float64(a.rows()) * float64(a.width()) * float64(taps*b.width()),
 	})
 	return p
+}
+
+// laneSums is how gradient_lanes.wgsl sums.
+type laneSums struct {
+	constants lanesConstants
+	params    lanesParams
+	blocks    int // of a chunk
+}
+
+// lanes cuts the products of a's channels with b's into blocks.
+func (r rowSums) lanes(a, b *Tensor, taps int) laneSums {
+	n, k := a.width(), b.width()
+	c := lanesConstants{Left: blockOf(n, 64), Right: blockOf(k, 48)}
+	blocks := ceilDiv(n, c.Left) * ceilDiv(k, c.Right) * taps
+	lines, splits := r.chunks(blocks, max(fewTiles, blocks*ceilDiv(r.rows, longestChunk)))
+	return laneSums{c, lanesParams{
+		Rows: r.rows, Width: r.width, Lines: lines, Splits: splits, Chunks: r.runs * splits, N: n, K: k, Right: c.Right / 8, OutPad: n, InPad: k,
+		Height: r.height, First: r.first, Above: r.above, Taps: taps,
+	}, blocks}
+}
+
+// blockOf is how many of a tensor's channels a block takes, at most most: those
+// that take least time, with the channels that fill the last block and loads.
+func blockOf(channels, most int) int {
+	best := most
+	for block := most; block > 0; block -= 16 {
+		if ceilDiv(channels, block)*(block+16) < ceilDiv(channels, best)*(best+16) {
+			best = block
+		}
+	}
+	return best
+}
+
+// add adds the sums to columns of a gradient from in0 on.
+func (l laneSums) add(g, a, b *Tensor, in0, row int) {
+	l.params.Add = true
+	l.params.In0, l.params.Row = in0, row
+	l.params.OutPart, l.params.OutPad = a.Channels()/a.parts, a.width()/a.parts
+	l.params.InPart, l.params.InPad = b.Channels()/b.parts, b.width()/b.parts
+	l.run(a, b, g)
+}
+
+func (l laneSums) run(a, b, y *Tensor) {
+	av, a0 := a.view()
+	bv, b0 := b.view()
+	l.params.A0, l.params.B0 = a0, b0
+	lanesShader.run(a.d, "products", l.constants, l.params, call{
+		views:  views(av, bv, y.whole()),
+		groups: spread(l.params.Chunks * l.blocks),
+		work:   2 * float64(a.rows()) * float64(a.width()) * float64(l.params.Taps*b.width()),
+	})
 }
 
 // columns sums a's channels.

@@ -15,8 +15,8 @@ import (
 // eachGradientVariant runs f with every way to sum products over rows.
 func eachGradientVariant(t *testing.T, f func(t *testing.T, d *Device)) {
 	d := openDevice(t)
-	for _, variant := range []string{"direct", "tiled"} {
-		t.Run(variant, func(t *testing.T) {
+	for _, variant := range []string{"", "direct", "tiled"} {
+		t.Run("variant "+variant, func(t *testing.T) {
 			f(t, d.With(Execution{Variant: variant}))
 			require.NoError(t, d.Err())
 		})

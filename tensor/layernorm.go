@@ -53,8 +53,8 @@ func LayerNorm(x *Tensor, kind Norm, gamma, beta *Parameter) *Tensor {
 // long one. The number of rows must not decide: sums differ, and bands may change
 // nothing.
 func normalizeRows(y *Tensor, c layernormConstants, p layernormParams, views []wgpu.View) {
-	lanes := 16
-	if y.width() <= 4*lanes {
+	lanes := 16 // share a row, which takes barriers: dear where subgroups have eight
+	if y.width() <= 4*lanes || y.d.eightLanes() {
 		lanes = 1
 	}
 	c.Lanes = lanes
