@@ -20,8 +20,8 @@ func TestDispatches(t *testing.T) {
 		dispatches    int64
 		bytes         float64 // that they need to move
 	}{
-		{"GoPro", "tiled", GoPro(), 400, 9.5 * (1 << 30)}, {"GoPro", "rows", GoPro(), 1585, 9.8 * (1 << 30)},
-		{"RealBlur", "tiled", RealBlur(), 416, 8.3 * (1 << 30)}, {"RealBlur", "rows", RealBlur(), 1402, 8.5 * (1 << 30)},
+		{"GoPro", "tiled", GoPro(), 400, 9.5 * (1 << 30)}, {"GoPro", "rows", GoPro(), 1874, 9.8 * (1 << 30)},
+		{"RealBlur", "tiled", RealBlur(), 416, 8.3 * (1 << 30)}, {"RealBlur", "rows", RealBlur(), 1738, 8.5 * (1 << 30)},
 	} {
 		t.Run(c.name+" "+c.variant, func(t *testing.T) {
 			dry := d.DryRun(0).With(tensor.Execution{Variant: c.variant})

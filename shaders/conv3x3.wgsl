@@ -10,6 +10,7 @@
 // ordered the outputs sub-pixel by sub-pixel), UNSHUFFLED as a pixel unshuffle by 2.
 
 // import: activation
+// import: convstore
 
 struct Params {
     height: u32,
@@ -30,11 +31,6 @@ struct Params {
 }
 
 const STORE: ConvStore = PLAIN;
-
-alias ConvStore = u32;
-const PLAIN: ConvStore = 0;
-const SHUFFLED: ConvStore = 1;
-const UNSHUFFLED: ConvStore = 2;
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x: array<vec4f>;

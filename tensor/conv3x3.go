@@ -118,6 +118,10 @@ func (b band) scaled(to, from int) band {
 }
 
 func (l *Linear) convolve(x, y *Tensor, b band, c Conv) {
+	if l.depth > 0 {
+		l.convolveRows(x, y, b, c)
+		return
+	}
 	xv, x0 := x.view()
 	yv, y0 := y.view()
 	rv, r0 := wgpu.Whole(l.epilogue.buffer), 0

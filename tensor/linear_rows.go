@@ -11,11 +11,14 @@ type linearRowsParams struct {
 	Act, Post                                                  actKind
 	Add                                                        residualKind
 	Slope, Eps, Recip, Recipm1, Coef1, Coef2                   float32
+	Height, Width, OutRow, InRow                               int
+	Parts, AllParts, PartW, Channels                           int
 }
 
 type linearRowsConstants struct {
 	Norm        Norm
 	Depth, Rows int
+	Store       ConvStore
 }
 
 // eightLanes says whether kernels made for software Vulkan with subgroups of
@@ -25,17 +28,21 @@ func (d *Device) eightLanes() bool {
 }
 
 // mostDepth is the largest part of k: more code, more compile time, and no faster.
-const mostDepth = 96
+// Four rows serve up to fourRows, which a convolution needs.
+const (
+	mostDepth = 96
+	fourRows  = 72
+)
 
 // partDepth is the number of inputs that linear_rows.wgsl takes at a time of k,
 // or 0 where it does not serve. Inputs are loaded once for every window, sums
 // once for every part: it takes the fewest loads, padding included.
-func (d *Device) partDepth(k, n int) (depth int) {
+func (d *Device) partDepth(k, n, most int) (depth int) {
 	if !d.eightLanes() {
 		return 0
 	}
 	least := 0
-	for each := mostDepth; each > 0; each -= 8 {
+	for each := most; each > 0; each -= 8 {
 		parts := ceilDiv(k, each)
 		loads := parts * (each*ceilDiv(n/4, d.windowPanels(each)) + 2*n)
 		if depth == 0 || loads < least {
@@ -55,8 +62,8 @@ func (l *Linear) multiplyRows(x, y *Tensor, f Fused, add residualKind, step Reve
 	d := x.d
 	parts, panels := ceilDiv(l.k, l.depth), l.panelCount()*4 // of four outputs
 	partBytes := int64(panels*l.depth) * 16
-	c := linearRowsConstants{l.norm, l.depth, 4}
-	if l.depth > 72 {
+	c := linearRowsConstants{Norm: l.norm, Depth: l.depth, Rows: 4}
+	if l.depth > fourRows {
 		c.Rows = 3
 	}
 	p := linearRowsParams{
@@ -139,3 +146,52 @@ func (l *Linear) multiplyRows(x, y *Tensor, f Fused, add residualKind, step Reve
 // fewTiles is the number of workgroups up to which they share rows: enough for
 // the threads of a CPU.
 const fewTiles = 16
+
+// convolveRows is convolve for linear_rows.wgsl.
+func (l *Linear) convolveRows(x, y *Tensor, b band, c Conv) {
+	d := x.d
+	xv, x0 := x.view()
+	yv, y0 := y.view()
+	w := x.shape[2]
+	pixels := b.images * (b.y1 - b.y0) * w
+	top, _ := b.halo(1)
+	first := b.image*b.height + b.y0
+	parts, panels, stored := ceilDiv(l.k, l.depth), l.panelCount()*4, l.n/4
+	p := linearRowsParams{
+		Rows: pixels, X0: x0, Xs: x.width() / 4, Y0: y0, Ys: y.width() / 4, Sums0: l.n, ToK4: l.depth / 4,
+		Act: c.Act.kind, Slope: c.Act.slope, Height: b.height, Width: w, OutRow: first, InRow: first - top,
+		AllParts: parts, PartW: panels * l.depth, Channels: l.out,
+	}
+	if c.Store == Shuffled {
+		p.Channels = l.n / 4
+	}
+	rv := wgpu.Whole(l.epilogue.buffer)
+	bytes := float64(x.bytes() + y.bytes() + l.weightBytes())
+	if c.Residual != nil {
+		rv, p.R0 = c.Residual.view()
+		p.Add = residualAdded
+		bytes += float64(y.bytes())
+	}
+	// A dispatch takes as many parts as a window holds, or as many outputs of one.
+	room := d.windowPanels(l.depth)
+	together, each := max(1, room/panels), min(stored, room)
+	for part := 0; part < parts; part += together {
+		p.Part, p.Parts = part, min(together, parts-part)
+		for p.Panel = 0; p.Panel < stored; p.Panel += each {
+			p.Panels = min(each, stored-p.Panel)
+			at := int64(part*p.PartW+p.Panel*l.depth) * 16
+			start := at / d.Limits().Alignment * d.Limits().Alignment
+			p.W0 = int(at-start) / 16
+			tiles := ceilDiv(pixels, 8*4)
+			p.Share = ceilDiv(p.Panels, min(p.Panels, ceilDiv(fewTiles, tiles)))
+			p.Shares = ceilDiv(p.Panels, p.Share)
+			work := 2 * float64(pixels) * float64(min(p.Parts*l.depth, l.k-part*l.depth)*4*p.Panels)
+			linearRowsShader.run(d, "conv", linearRowsConstants{Depth: l.depth, Rows: 4, Store: c.Store}, p, call{
+				views:  views(xv, wgpu.Whole(l.epilogue.buffer), rv, wgpu.View{Buffer: l.panels.buffer, Offset: start, Size: window}, yv),
+				groups: spread(tiles * p.Shares),
+				work:   work,
+				bytes:  bytes * work / (float64(pixels) * float64(l.work())), // its share
+			})
+		}
+	}
+}

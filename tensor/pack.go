@@ -225,9 +225,11 @@ func (l *Linear) perWindow() int     { return int(window / l.panelBytes()) }
 func (l *Linear) weightBytes() int64 { return int64(l.panelCount()) * l.panelBytes() }
 
 func (l *Linear) allocate() {
-	if len(l.specs) == 0 || !l.specs[0].Conv {
-		l.depth = l.d.partDepth(l.k, l.n)
+	most := mostDepth
+	if len(l.specs) > 0 && l.specs[0].Conv {
+		most = fourRows
 	}
+	l.depth = l.d.partDepth(l.k, l.n, most)
 	// A window may begin anywhere, and must lie inside the buffer as a whole.
 	l.panels = alloc(l.d, "panels", int64(l.images)*l.weightBytes()+window)
 	l.epilogue = alloc(l.d, "epilogue", int64(l.images)*2*int64(l.n)*4)
