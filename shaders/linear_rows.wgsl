@@ -22,7 +22,7 @@
 // import: residual
 
 struct Params {
-    rows: u32,      // per image
+    rows: u32,      // per image; conv: pixels of y before any shuffle
     k: u32,         // channels LayerNorm averages over, without padding
     k4: u32,        // K / 4
     x0: u32,        // offsets and row strides, in vec4
@@ -206,7 +206,7 @@ fn conv(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invocation_id) la
         var c = part * (DEPTH / 4u) % params.xs;
         var dy = tap / 3u;
         var dx = tap % 3u;
-        for (var q = 0u; q < params.to_k4; q++) {
+        for (var q = 0u; q < params.to_k4; q++) { // a loop to the compiler, too, which does not know the end
             for (var r = 0u; r < ROWS; r++) { // unroll
                 let row = clamp(above[r] + dy, 1u, params.height); // counted from one before the image
                 let column = clamp(left[r] + dx, 1u, params.width);

@@ -214,7 +214,7 @@ func replace(code, name, value string) string {
 	}
 }
 
-// use returns where name is used first, or the end: v.x is no use of x.
+// use returns where name is used first, or the end: v.x is no use of x, nor is a comment.
 func use(code, name string) int {
 	inside := func(i int) bool {
 		return i >= 0 && i < len(code) && (code[i] == '_' || code[i] >= '0' && code[i] <= '9' || code[i]|0x20 >= 'a' && code[i]|0x20 <= 'z')
@@ -225,7 +225,8 @@ func use(code, name string) int {
 			return len(code)
 		}
 		at += next
-		if !inside(at-1) && !inside(at+len(name)) && (at == 0 || code[at-1] != '.') {
+		comment := strings.Contains(code[strings.LastIndexByte(code[:at], '\n')+1:at], "//")
+		if !comment && !inside(at-1) && !inside(at+len(name)) && (at == 0 || code[at-1] != '.') {
 			return at
 		}
 	}

@@ -39,6 +39,11 @@ s_0_0[k] = ss[0u] + b.s[1]; s_1_1[k] = ss[1u] + b.s[1]; } s[0][0] = 1;`},
 		{`
 for (var r = 0u; r < 2u; r++) { // unroll
     var s = array<f32, 1>(); // scalars
+    s[r - r] = 1.0; // s of r
+}`, "{ var s_0 = f32(); s_0 = 1.0; // s of r } { var s_0 = f32(); s_0 = 1.0; // s of r }"},
+		{`
+for (var r = 0u; r < 2u; r++) { // unroll
+    var s = array<f32, 1>(); // scalars
     s[r - r] = 1.0;
 }`, "{ var s_0 = f32(); s_0 = 1.0; } { var s_0 = f32(); s_0 = 1.0; }"},
 	} {
