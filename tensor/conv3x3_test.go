@@ -6,7 +6,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"hidiff/conformance/ref"
+	"hidiff/internal/ref"
 )
 
 // One part of K, several in a window, and several windows for a part, whichever way the
