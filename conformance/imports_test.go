@@ -43,6 +43,7 @@ var rooms = map[string][]string{
 	"hidiff/eval":         {"hidiff/metrics", "hidiff/photo", "internal/atomicfile", "internal/textfile"},
 	"hidiff/models":       {"hidiff", "internal/atomicfile", "internal/lock", "internal/suggest"},
 	"hidiff/prepare":      {"hidiff/photo", "internal/atomicfile", "internal/folder", "internal/lock", "internal/textfile"},
+	"hidiff/serve":        {"hidiff", "hidiff/photo"},
 	"hidiff/synth":        {"hidiff/photo", "internal/atomicfile", "internal/lock", "internal/textfile"},
 	"hidiff/video":        {"hidiff/photo", "internal/atomicfile"},
 	"hidiff":              {"autograd", "hidiff/checkpoint", "hidiff/metrics", "hidiff/photo", "internal/streams", "tensor", "wgpu"},
@@ -54,7 +55,7 @@ var rooms = map[string][]string{
 		"autograd", "conformance/ref", "hidiff", "hidiff/checkpoint", "hidiff/metrics", "hidiff/photo", "internal/streams", "shaders", "tensor", "trainer", "wgpu",
 	},
 	"cli": {
-		"conformance", "hidiff", "hidiff/checkpoint", "hidiff/eval", "hidiff/metrics", "hidiff/models", "hidiff/photo", "hidiff/prepare", "hidiff/synth", "hidiff/video",
+		"conformance", "hidiff", "hidiff/checkpoint", "hidiff/eval", "hidiff/metrics", "hidiff/models", "hidiff/photo", "hidiff/prepare", "hidiff/serve", "hidiff/synth", "hidiff/video",
 		"internal/atomicfile", "internal/folder", "internal/lock", "internal/progress", "internal/suggest", "tensor", "trainer", "wgpu",
 	},
 	"cli/hidiff": {"cli"},

@@ -234,6 +234,12 @@ func (m *Model) read() {
 		m.Problem = err.Error()
 		return
 	}
+	d := Describe(w)
+	m.Parameters, m.Hash, m.Description, m.License = d.Parameters, d.Hash, d.Description, d.License
+}
+
+// Describe says of weights what is not about where they lie.
+func Describe(w *hidiff.Weights) (m Model) {
 	for net, state := range w.Nets {
 		if net == hidiff.NetLE {
 			continue // deblurring does not use it
@@ -244,7 +250,7 @@ func (m *Model) read() {
 	}
 	m.Hash, m.Description, m.License = w.Hash(), w.Metadata[DescriptionKey], w.Metadata[LicenseKey]
 	if m.Description != "" {
-		return
+		return m
 	}
 	switch w.Config {
 	case hidiff.GoPro():
@@ -252,6 +258,7 @@ func (m *Model) read() {
 	case hidiff.RealBlur():
 		m.Description = "configured as HI-Diff-RealBlur-R and -J"
 	}
+	return m
 }
 
 // size returns the bytes of a model's files, as far as they can be read.
