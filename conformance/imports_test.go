@@ -29,6 +29,7 @@ var rooms = map[string][]string{
 	"tensor":              {"shaders", "wgpu"},
 	"autograd":            {"tensor"},
 	"internal/atomicfile": nil,
+	"internal/browser":    {"internal/testenv"},
 	"internal/lock":       nil,
 	"internal/progress":   nil,
 	"internal/streams":    nil,
