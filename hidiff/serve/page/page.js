@@ -15,7 +15,7 @@ function size(bytes) {
 }
 
 function duration(seconds) {
-  if (seconds < 90) return `${seconds < 10 ? seconds.toFixed(1) : Math.round(seconds)} s`;
+  if (seconds < 90) return `${seconds < 10 && seconds % 1 ? seconds.toFixed(1) : Math.round(seconds)} s`;
   return seconds < 5400 ? `${Math.round(seconds / 60)} min` : `${(seconds / 3600).toFixed(1)} h`;
 }
 
@@ -103,7 +103,7 @@ class Photo {
     this.part("progress").value = job.fraction || 0;
     if (job.state === "running") {
       if (job.plan) this.showPlan(job.plan);
-      const left = job.seconds_left == null ? "" : `, about ${duration(job.seconds_left)} left`;
+      const left = job.seconds_left == null ? "" : `, about ${duration(Math.max(1, Math.round(job.seconds_left)))} left`;
       this.set("running", `restoring: ${Math.floor((job.fraction || 0) * 100)} %${left}`);
     } else {
       this.set("waiting", job.note || (job.position ? `waiting: number ${job.position} in the queue` : "waiting"));
