@@ -35,7 +35,7 @@ func (s *Server) guarded(routes http.Handler) (http.Handler, error) {
 			ExposedHeaders: []string{"Content-Disposition", "Hidiff-Warning", "Location", "Retry-After"},
 		}).Handler(handler)
 	}
-	return s.observed(s.named(handler)), nil
+	return s.observed(s.paced(s.named(handler))), nil
 }
 
 // named sets the headers of every answer, and refuses requests to names that are not the server's: to those, pages of

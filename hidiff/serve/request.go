@@ -175,7 +175,7 @@ func (s *Server) read(w http.ResponseWriter, from *http.Request) (r *request, da
 	if err != nil {
 		return nil, nil, badRequest("the address's parameters cannot be read")
 	}
-	from.Body = http.MaxBytesReader(w, s.impatient(w, from.Body), s.options.MaxUpload+1<<16)
+	from.Body = http.MaxBytesReader(w, from.Body, s.options.MaxUpload+1<<16)
 	defer func() {
 		if err != nil {
 			s.queue.give(int64(len(data)))
@@ -185,6 +185,9 @@ func (s *Server) read(w http.ResponseWriter, from *http.Request) (r *request, da
 	kind, arguments, _ := mime.ParseMediaType(from.Header.Get("Content-Type"))
 	if kind == "multipart/form-data" && arguments["boundary"] != "" {
 		data, err = s.form(multipart.NewReader(from.Body, arguments["boundary"]), values)
+		if err == nil {
+			_, err = io.Copy(io.Discard, from.Body) // what follows the form; only then the server notices when the client goes
+		}
 	} else {
 		data, err = s.upload(from.Body)
 	}
@@ -290,9 +293,17 @@ func bodyProblem(err error, limit int64) error {
 	return badRequest("the upload is cut off or damaged: send it again")
 }
 
-// impatient gives up a body that does not come at a certain pace, so that nobody holds a connection with nothing to say.
-func (s *Server) impatient(w http.ResponseWriter, body io.ReadCloser) io.ReadCloser {
-	return &slowest{ReadCloser: body, control: http.NewResponseController(w), until: time.Now().Add(s.patience)}
+// paced gives up a body that does not come at a certain pace, read or unread, so that nobody holds a connection with
+// nothing to say.
+func (s *Server) paced(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.ContentLength != 0 {
+			b := &slowest{ReadCloser: r.Body, control: http.NewResponseController(w), until: time.Now().Add(s.patience)}
+			b.limit(b.until)
+			r.Body = b
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 type slowest struct {
@@ -303,11 +314,17 @@ type slowest struct {
 
 const leastPace = time.Second / (32 << 10) // of a byte
 
+// limit sets the time after which nothing is read anymore. Where it cannot be set, nothing is read from a network.
+func (b *slowest) limit(until time.Time) { _ = b.control.SetReadDeadline(until) }
+
 func (b *slowest) Read(p []byte) (int, error) {
-	_ = b.control.SetReadDeadline(b.until) // where it cannot be set, nothing reads from a network
 	n, err := b.ReadCloser.Read(p)
-	if b.until = b.until.Add(time.Duration(n) * leastPace); err != nil {
-		_ = b.control.SetReadDeadline(time.Time{})
+	b.until = b.until.Add(time.Duration(n) * leastPace)
+	if errors.Is(err, io.EOF) {
+		b.until = time.Time{} // what is read then only tells whether the client is there
+	}
+	if n > 0 || err != nil {
+		b.limit(b.until)
 	}
 	return n, err
 }
