@@ -251,7 +251,10 @@ func TestPageInFullQueue(t *testing.T) {
 	b := openTab(t, s.url)
 	b.Until(`document.querySelector("[name=model]").options.length === 2`)
 	b.Choose("#files", photoFile(t, t.TempDir(), "late.png", photo.EncodeOptions{}))
-	b.Until(`!document.querySelector("#start").disabled`)
+	b.Until(`document.querySelector("canvas").width === 320`)
+	b.Choose("#files", photoFile(t, t.TempDir(), "later.png", photo.EncodeOptions{}))
+	b.Until(`document.querySelectorAll("canvas")[1]?.width === 320`) // though no plan is made now
+	b.do(`document.querySelectorAll('[data-do="remove"]')[1].click()`)
 	b.click("#start")
 	b.Until(`document.querySelector(".state").textContent.startsWith("1 of your photos are waiting") || document.querySelector(".state").textContent.startsWith("all 1 places")`)
 	s.do("DELETE", "/api/v1/jobs/"+second.ID, nil)

@@ -20,14 +20,18 @@ import (
 	"hidiff/wgpu"
 )
 
-// fakeEngine turns photos into negatives, and where gate is set, waits for a value from it before each.
+// fakeEngine turns photos into negatives, and where gate is set, waits for a value from it before each. Like a model, it does
+// one thing at a time.
 type fakeEngine struct {
 	gate chan error
+	busy sync.Mutex
 	mu   sync.Mutex
 	seen []hidiff.RestoreOptions // in order
 }
 
 func (e *fakeEngine) Plan(w, h int, o hidiff.RestoreOptions) (hidiff.Plan, error) {
+	e.busy.Lock()
+	defer e.busy.Unlock()
 	if w > 4000 {
 		return hidiff.Plan{}, errors.New("this does not fit a memory budget of 4.0 MiB")
 	}
@@ -35,6 +39,8 @@ func (e *fakeEngine) Plan(w, h int, o hidiff.RestoreOptions) (hidiff.Plan, error
 }
 
 func (e *fakeEngine) Restore(ctx context.Context, p *photo.Photo, o hidiff.RestoreOptions) (*photo.Photo, error) {
+	e.busy.Lock()
+	defer e.busy.Unlock()
 	e.mu.Lock()
 	e.seen = append(e.seen, o)
 	e.mu.Unlock()

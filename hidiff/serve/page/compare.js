@@ -49,6 +49,7 @@ export class Compare {
     this.layout();
     const grown = this.stage.clientWidth / width;
     this.view.scrollTo(middle[0] * grown - this.view.clientWidth / 2, middle[1] * grown - this.view.clientHeight / 2);
+    this.draw(); // the event of scrolling comes later
   }
 
   layout() {

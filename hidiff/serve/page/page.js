@@ -57,10 +57,13 @@ class Photo {
     } catch {
       this.width = 0; // a format that this browser does not show; the server may
     }
-    await this.tellPlan();
+    this.tellPlan();
   }
 
-  async tellPlan() {
+  // tellPlan asks for the plan when the others' have come. While a photo is restored, that takes as long.
+  tellPlan() { planning = planning.then(() => this.askPlan()); }
+
+  async askPlan() {
     if (!this.width || this.state !== "ready") return;
     const { model, ensemble } = options();
     try {
@@ -184,7 +187,7 @@ class Photo {
   }
 }
 
-let shown = null, working = 0, looking = Promise.resolve();
+let shown = null, working = 0, looking = Promise.resolve(), planning = Promise.resolve();
 
 async function pump() {
   while (working < atOnce) {
@@ -241,7 +244,7 @@ addEventListener("beforeunload", (event) => { if (photos.some((photo) => photo.b
 
 $("options").addEventListener("submit", (event) => event.preventDefault());
 for (const name of ["model", "ensemble"]) $("options")[name].addEventListener("change", () => {
-  for (const photo of photos) looking = looking.then(() => photo.tellPlan());
+  for (const photo of photos) photo.tellPlan();
 });
 
 $("start").addEventListener("click", () => {
