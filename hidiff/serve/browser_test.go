@@ -18,6 +18,8 @@ import (
 
 	"hidiff/hidiff/photo"
 	"hidiff/internal/browser"
+	"hidiff/internal/testenv"
+	"hidiff/internal/testgpu"
 )
 
 //go:embed testdata/axe.min.js
@@ -290,10 +292,8 @@ func TestPageSignsIn(t *testing.T) {
 
 // TestPageEndToEnd has the program serve the tests' small model, and compares with what deblur writes.
 func TestPageEndToEnd(t *testing.T) {
-	if testing.Short() {
-		t.Skip("SKIPPED: this builds and runs the program")
-	}
-	needGPU(t)
+	testenv.Long(t)
+	testgpu.Need(t)
 	dir := t.TempDir()
 	program := filepath.Join(dir, "hidiff")
 	out, err := exec.Command("go", "build", "-o", program, "hidiff/cli/hidiff").CombinedOutput()

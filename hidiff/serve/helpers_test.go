@@ -8,7 +8,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"os"
 	"sync"
 	"testing"
 	"time"
@@ -17,7 +16,6 @@ import (
 
 	"hidiff/hidiff"
 	"hidiff/hidiff/photo"
-	"hidiff/wgpu"
 )
 
 // fakeEngine turns photos into negatives, and where gate is set, waits for a value from it before each. Like a model, it does
@@ -218,16 +216,4 @@ func negative(t testing.TB, data []byte, o photo.EncodeOptions) []byte {
 		p.Pix[i] = p.Max - v
 	}
 	return encode(t, p, o)
-}
-
-// needGPU skips a test where there is no adapter, unless REQUIRE_GPU=1.
-func needGPU(t *testing.T) {
-	t.Helper()
-	if len(wgpu.Adapters()) > 0 {
-		return
-	}
-	if os.Getenv("REQUIRE_GPU") == "1" {
-		t.Fatal("REQUIRE_GPU=1, and there is no adapter")
-	}
-	t.Skip("SKIPPED: no GPU adapter, not even a software one")
 }
