@@ -47,12 +47,13 @@ func TestJob(t *testing.T) {
 	s.heldNothing()
 }
 
-// readEvents reads server-sent events to their end.
-func readEvents(t *testing.T, from io.Reader) (names []string, jobs []jobInfo) {
+// readEvents reads server-sent events to their end, and calls at with each one's name.
+func readEvents(t *testing.T, from io.Reader, at func(name string)) (names []string, jobs []jobInfo) {
 	t.Helper()
 	for lines := bufio.NewScanner(from); lines.Scan(); {
 		if name, ok := strings.CutPrefix(lines.Text(), "event: "); ok {
 			names = append(names, name)
+			at(name)
 		}
 		if data, ok := strings.CutPrefix(lines.Text(), "data: "); ok {
 			var info jobInfo
@@ -74,8 +75,13 @@ func TestEvents(t *testing.T) {
 	defer response.Body.Close()
 	require.Equal(t, "text/event-stream", response.Header.Get("Content-Type"))
 	engine.gate <- nil
-	engine.gate <- nil
-	names, jobs := readEvents(t, response.Body)
+	released := false
+	names, jobs := readEvents(t, response.Body, func(name string) {
+		if name == "running" && !released {
+			released = true
+			engine.gate <- nil
+		}
+	})
 	require.Equal(t, "waiting", names[0])
 	require.Equal(t, 1, jobs[0].Position)
 	require.Contains(t, names, "running")
