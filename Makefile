@@ -64,7 +64,7 @@ test-short:
 	go test -short ./...
 
 race:
-	go test -race -short -timeout 20m ./wgpu ./trainer/... ./cli
+	go test -race -short -timeout 20m ./wgpu ./trainer/... ./cli ./hidiff/serve
 
 lint:
 	@unformatted=$$(gofmt -l .); \

@@ -147,6 +147,7 @@ func newRootCommand(a *app) *cobra.Command {
 	root.PersistentFlags().BoolVarP(&a.verbose, "verbose", "v", false, "log what is done to standard error")
 	root.AddCommand(
 		newDeblurCommand(a, a.deblur),
+		newServeCommand(a, a.serve),
 		newTrainCommand(a, a.train),
 		newEvalCommand(a, a.eval),
 		newSynthCommand(a, a.synth),

@@ -108,7 +108,7 @@ func (o *deblurOptions) place(j *job, intoFile bool) error {
 		}
 	}
 	if kept != j.format {
-		ext = extensions[j.format]
+		ext = j.format.Extension()
 	}
 	j.output = o.outputPath(j, ext)
 	return nil
@@ -122,8 +122,6 @@ func (o *deblurOptions) outputPath(j *job, ext string) string {
 	}
 	return filepath.Join(dir, strings.TrimSuffix(base, filepath.Ext(base))+o.Suffix+ext)
 }
-
-var extensions = map[photo.Format]string{photo.PNG: ".png", photo.JPEG: ".jpg", photo.TIFF: ".tif", photo.WebP: ".webp", photo.BMP: ".bmp"}
 
 // refuseOverwrites makes sure that no result replaces an input or another result. If nothing is left to do then, the
 // command line is wrong.

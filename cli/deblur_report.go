@@ -96,18 +96,14 @@ func (j *job) warnings() (out []string) {
 	if j.info.Unmanaged {
 		out = append(out, folder.Unmanaged(j.label()))
 	}
-	alpha := j.info.Alpha && !j.format.KeepsAlpha()
-	depth := j.info.Depth == 16 && !j.format.KeepsDepth16()
-	what := "transparency and 16 bits a sample are"
-	switch {
-	case !alpha && !depth:
-		return out
-	case !depth:
-		what = "transparency is"
-	case !alpha:
-		what = "16 bits a sample are"
+	if losses := j.info.Losses(j.format); losses != nil {
+		verb := "are"
+		if len(losses) == 1 && j.info.Depth == 8 {
+			verb = "is"
+		}
+		out = append(out, fmt.Sprintf("%s: %s %s lost in %s: -f png keeps everything", j.label(), strings.Join(losses, " and "), verb, j.format))
 	}
-	return append(out, fmt.Sprintf("%s: %s lost in %s: -f png keeps everything", j.label(), what, j.format))
+	return out
 }
 
 // lost names the metadata that a result does not keep. It is known only once a photo is read.

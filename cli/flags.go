@@ -16,6 +16,7 @@ import (
 
 	"hidiff/hidiff"
 	"hidiff/hidiff/models"
+	"hidiff/hidiff/photo"
 	"hidiff/wgpu"
 )
 
@@ -90,18 +91,11 @@ func (b *background) String() string {
 }
 
 func (b *background) Set(text string) error {
-	switch text {
-	case "white":
-		text = "#ffffff"
-	case "black":
-		text = "#000000"
-	}
-	digits, marked := strings.CutPrefix(text, "#")
-	value, err := strconv.ParseUint(digits, 16, 24)
-	if err != nil || !marked || len(digits) != 6 {
+	c, ok := photo.ParseColor(text)
+	if !ok {
 		return errors.New("this is no colour: write white, black or #rrggbb, with '#' in quotes")
 	}
-	b.Color = color.NRGBA{uint8(value >> 16), uint8(value >> 8), uint8(value), 255}
+	b.Color = c
 	return nil
 }
 

@@ -232,6 +232,12 @@ func (m *Model) read(ctx context.Context) {
 		m.Problem = err.Error()
 		return
 	}
+	d := Describe(w)
+	m.Parameters, m.Hash, m.Description, m.License = d.Parameters, d.Hash, d.Description, d.License
+}
+
+// Describe says of weights what is not about where they lie.
+func Describe(w *hidiff.Weights) (m Model) {
 	for net, state := range w.Nets {
 		if net == hidiff.NetLE {
 			continue // deblurring does not use it
@@ -242,7 +248,7 @@ func (m *Model) read(ctx context.Context) {
 	}
 	m.Hash, m.Description, m.License = w.Hash(), w.Metadata[DescriptionKey], w.Metadata[LicenseKey]
 	if m.Description != "" {
-		return
+		return m
 	}
 	switch w.Config {
 	case hidiff.GoPro():
@@ -250,6 +256,7 @@ func (m *Model) read(ctx context.Context) {
 	case hidiff.RealBlur():
 		m.Description = "configured as HI-Diff-RealBlur-R and -J"
 	}
+	return m
 }
 
 // size returns the bytes of a model's files, as far as they can be read.
