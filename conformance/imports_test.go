@@ -53,7 +53,7 @@ var rooms = map[string][]string{
 	"internal/bench":     {"autograd", "hidiff", "hidiff/photo", "internal/reference", "tensor", "trainer", "wgpu"},
 	"internal/block":     {"autograd", "hidiff/checkpoint", "tensor"},
 	"internal/diffusion": nil,
-	"internal/reference": nil,
+	"internal/reference": {"internal/streams"},
 	"internal/ref":       nil,
 	"conformance": {
 		"autograd", "hidiff", "hidiff/checkpoint", "hidiff/metrics", "hidiff/photo", "internal/block", "internal/diffusion", "internal/reference", "internal/ref", "internal/streams", "shaders", "tensor", "trainer", "wgpu",
