@@ -4,11 +4,12 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"hidiff/hidiff"
 	"io"
 
 	"github.com/spf13/cobra"
 	"go.yaml.in/yaml/v3"
+
+	"hidiff/hidiff"
 )
 
 type infoOptions struct {

@@ -2,17 +2,17 @@ package conformance
 
 import (
 	"fmt"
-	"hidiff/internal/reference"
 	"testing"
+
+	"github.com/stretchr/testify/require"
 
 	"hidiff/autograd"
 	"hidiff/hidiff"
 	"hidiff/internal/ref"
+	"hidiff/internal/reference"
 	"hidiff/internal/testenv"
 	"hidiff/internal/testgpu"
 	"hidiff/tensor"
-
-	"github.com/stretchr/testify/require"
 )
 
 // bandMode is a way to cut an image into bands: under a bound on temporaries, perhaps

@@ -3,13 +3,13 @@ package conformance
 import (
 	"context"
 	"fmt"
-	"hidiff/internal/reference"
 	"maps"
 	"math"
 	"slices"
 	"strings"
 
 	"hidiff/internal/ref"
+	"hidiff/internal/reference"
 	"hidiff/tensor"
 )
 

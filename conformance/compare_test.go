@@ -1,12 +1,13 @@
 package conformance
 
 import (
-	"hidiff/internal/reference"
 	"math"
 	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"hidiff/internal/reference"
 )
 
 // wanted returns 2·3·4 values of size one, with one small and one zero among them.

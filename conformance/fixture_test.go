@@ -1,17 +1,16 @@
 package conformance
 
 import (
-	"hidiff/internal/reference"
 	"os"
 	"path/filepath"
 	"testing"
 
-	"hidiff/hidiff/checkpoint"
-	"hidiff/hidiff/options"
-
 	"github.com/stretchr/testify/require"
 
 	"hidiff/hidiff"
+	"hidiff/hidiff/checkpoint"
+	"hidiff/hidiff/options"
+	"hidiff/internal/reference"
 )
 
 // fixtures opens every fixture of one folder of testdata.

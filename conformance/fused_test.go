@@ -3,14 +3,14 @@ package conformance
 import (
 	"context"
 	"fmt"
-	"hidiff/internal/reference"
 	"testing"
 
+	"github.com/stretchr/testify/require"
+
 	"hidiff/internal/ref"
+	"hidiff/internal/reference"
 	"hidiff/internal/testgpu"
 	"hidiff/tensor"
-
-	"github.com/stretchr/testify/require"
 )
 
 // uniform uploads random values, and returns them for the reference too.

@@ -3,12 +3,12 @@ package conformance
 import (
 	"context"
 	"fmt"
-	"hidiff/internal/reference"
 	"maps"
 	"math"
 	"slices"
 
 	"hidiff/internal/ref"
+	"hidiff/internal/reference"
 	"hidiff/tensor"
 )
 

@@ -3,14 +3,14 @@ package conformance
 import (
 	"encoding/json"
 	"fmt"
-	"hidiff/internal/reference"
 	"math"
 	"path/filepath"
 	"testing"
 
-	"hidiff/internal/ref"
-
 	"github.com/stretchr/testify/require"
+
+	"hidiff/internal/ref"
+	"hidiff/internal/reference"
 )
 
 // refTolerance is for float64 results beside float64 references stored as float32: what

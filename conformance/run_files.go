@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"hidiff/internal/reference"
 	"maps"
 	"math"
 	"os"
@@ -16,6 +15,7 @@ import (
 	"hidiff/hidiff"
 	"hidiff/hidiff/checkpoint"
 	"hidiff/hidiff/options"
+	"hidiff/internal/reference"
 )
 
 func (r *runner) file(path string) error {

@@ -4,9 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"hidiff/internal/block"
-	"hidiff/internal/diffusion"
-	"hidiff/internal/reference"
 	"iter"
 	"maps"
 	"math"
@@ -18,7 +15,10 @@ import (
 	"hidiff/hidiff"
 	"hidiff/hidiff/checkpoint"
 	"hidiff/hidiff/photo"
+	"hidiff/internal/block"
+	"hidiff/internal/diffusion"
 	"hidiff/internal/ref"
+	"hidiff/internal/reference"
 	"hidiff/tensor"
 )
 

@@ -3,7 +3,6 @@ package conformance
 import (
 	"context"
 	"encoding/binary"
-	"hidiff/internal/reference"
 	"os"
 	"path/filepath"
 	"strings"
@@ -11,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"hidiff/internal/reference"
 	"hidiff/internal/testenv"
 	"hidiff/internal/testgpu"
 )

@@ -3,7 +3,6 @@ package conformance
 import (
 	"errors"
 	"fmt"
-	"hidiff/internal/diffusion"
 	"math"
 	"os"
 	"path/filepath"
@@ -12,6 +11,7 @@ import (
 	"hidiff/autograd"
 	"hidiff/hidiff"
 	"hidiff/hidiff/options"
+	"hidiff/internal/diffusion"
 	"hidiff/tensor"
 	"hidiff/trainer"
 )

@@ -3,10 +3,10 @@ package conformance
 import (
 	"context"
 	"fmt"
-	"hidiff/internal/reference"
 
 	"hidiff/hidiff"
 	"hidiff/internal/ref"
+	"hidiff/internal/reference"
 	"hidiff/tensor"
 )
 

@@ -3,11 +3,11 @@ package hidiff
 import (
 	"encoding/json"
 	"fmt"
-	"hidiff/internal/block"
-	"hidiff/internal/diffusion"
 
 	"hidiff/autograd"
 	"hidiff/hidiff/checkpoint"
+	"hidiff/internal/block"
+	"hidiff/internal/diffusion"
 	"hidiff/tensor"
 )
 

@@ -5,8 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"hidiff/internal/diffusion"
 	"math"
+
+	"hidiff/internal/diffusion"
 )
 
 // Config describes the networks and the sampler of one HI-Diff model. Field names in JSON

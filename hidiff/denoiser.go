@@ -2,10 +2,10 @@ package hidiff
 
 import (
 	"fmt"
-	"hidiff/internal/diffusion"
 	"math"
 
 	"hidiff/autograd"
+	"hidiff/internal/diffusion"
 	"hidiff/tensor"
 )
 

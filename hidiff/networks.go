@@ -2,10 +2,10 @@ package hidiff
 
 import (
 	"context"
-	"hidiff/internal/diffusion"
 
 	"hidiff/autograd"
 	"hidiff/hidiff/checkpoint"
+	"hidiff/internal/diffusion"
 	"hidiff/tensor"
 )
 

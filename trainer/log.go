@@ -3,11 +3,12 @@ package trainer
 import (
 	"errors"
 	"fmt"
-	"hidiff/trainer/internal/experiment"
 	"image"
 	"io"
 	"os"
 	"time"
+
+	"hidiff/trainer/internal/experiment"
 )
 
 // iterReport is what a training says of itself every print_freq iterations.

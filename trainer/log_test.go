@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"hidiff/trainer/internal/experiment"
 	"image"
 	"math"
 	"os"
@@ -13,6 +12,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"hidiff/trainer/internal/experiment"
 )
 
 // TestIterLine compares with what BasicSR's format strings give in Python.

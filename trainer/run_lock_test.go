@@ -2,12 +2,13 @@ package trainer
 
 import (
 	"fmt"
-	"hidiff/trainer/internal/experiment"
 	"os"
 	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"hidiff/trainer/internal/experiment"
 )
 
 // A second run of an experiment is refused before it touches anything, whatever it is told to do with it.

@@ -3,14 +3,15 @@ package training
 import (
 	"errors"
 	"fmt"
-	"hidiff/hidiff"
-	"hidiff/hidiff/options"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
+
+	"hidiff/hidiff"
+	"hidiff/hidiff/options"
 )
 
 // Pretrained is the file that an option file names for a network's first weights.

@@ -1,13 +1,14 @@
 package training
 
 import (
-	"hidiff/hidiff"
-	"hidiff/hidiff/options"
 	"os"
 	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"hidiff/hidiff"
+	"hidiff/hidiff/options"
 )
 
 // TestFindPretrainedSaysWhatToTrain names the stage that makes the missing network, whoever asks for it.

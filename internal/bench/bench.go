@@ -4,13 +4,13 @@ package bench
 import (
 	"context"
 	"fmt"
-	"hidiff/internal/reference"
 	"slices"
 	"time"
 
 	"hidiff/hidiff"
 	"hidiff/hidiff/options"
 	"hidiff/hidiff/photo"
+	"hidiff/internal/reference"
 	"hidiff/tensor"
 	"hidiff/trainer"
 	"hidiff/wgpu"

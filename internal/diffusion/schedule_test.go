@@ -1,7 +1,6 @@
 package diffusion_test
 
 import (
-	"hidiff/internal/diffusion"
 	"math"
 	"slices"
 	"testing"
@@ -10,6 +9,7 @@ import (
 
 	"hidiff/hidiff"
 	"hidiff/hidiff/checkpoint"
+	"hidiff/internal/diffusion"
 	"hidiff/internal/reference"
 )
 

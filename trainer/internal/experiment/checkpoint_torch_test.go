@@ -1,13 +1,13 @@
 package experiment
 
 import (
-	"hidiff/hidiff/options"
 	"os/exec"
 	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
+	"hidiff/hidiff/options"
 	"hidiff/internal/testenv"
 )
 
