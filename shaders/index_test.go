@@ -117,6 +117,7 @@ var privateIndicesLeft = map[string][]string{
 	"a value's channel, once a value": {"photo level v[i % 3u]"},
 	"a kernel for software Vulkan alone, where private arrays lie in a CPU's cache": {
 		"dwconv3x3_strips taps_of t.t[k]",
+		"gradient_lanes products g[o]", "gradient_lanes products g[o][j]", "gradient_lanes products to[j]",
 		"linear_rows conv v[0u][q]", "linear_rows conv v[1u][q]", "linear_rows conv v[2u][q]", "linear_rows conv v[3u][q]",
 		"linear_rows rows v[0u][q - params.part]", "linear_rows rows v[1u][q - params.part]",
 		"linear_rows rows v[2u][q - params.part]", "linear_rows rows v[3u][q - params.part]",
