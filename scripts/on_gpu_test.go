@@ -161,6 +161,7 @@ func pack(t *testing.T, folder string, more ...string) string {
 // The rehearsal: it trains until a checkpoint has come back, is ended from outside, and goes on
 // from what came back. Steps that hang are cut off.
 func TestOnGPU(t *testing.T) {
+	testenv.Long(t)
 	b := newBare(t)
 	dir := t.TempDir()
 	kit, out, again, hung := filepath.Join(dir, "kit"), filepath.Join(dir, "out"), filepath.Join(dir, "again"), filepath.Join(dir, "hung")
