@@ -224,7 +224,7 @@ func FuzzOptions(f *testing.F) {
 		o, err := Parse("x.yml", text, set(force))
 		if err != nil {
 			for line := range strings.Lines(err.Error()) {
-				if !strings.HasPrefix(line, "x.yml") && !strings.HasPrefix(line, "forced "+force) {
+				if !strings.HasPrefix(line, "x.yml") && !strings.HasPrefix(line, "forced "+strings.ReplaceAll(force, "\n", `\n`)) {
 					t.Fatalf("a mistake without the file: %s", err)
 				}
 			}

@@ -83,12 +83,14 @@ func (r *optionReader) place(line int) string {
 	return fmt.Sprintf("%s:%d", r.file, line)
 }
 
+// remark is of one line, whatever names and values hold.
 func (r *optionReader) remark(line int, path, format string, args []any) remark {
 	where := r.place(line)
 	if path != "" {
 		where += ": " + path
 	}
-	return remark{line, path, where + ": " + fmt.Sprintf(format, args...)}
+	text := where + ": " + fmt.Sprintf(format, args...)
+	return remark{line, path, strings.ReplaceAll(text, "\n", `\n`)}
 }
 
 func (r *optionReader) failAt(line int, path, format string, args ...any) {
