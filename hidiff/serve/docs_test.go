@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"hidiff/hidiff/photo"
+	"hidiff/internal/testenv"
 )
 
 // TestDocs runs the examples of docs/SERVE.md as they stand, but for the port.
@@ -30,7 +31,7 @@ func TestDocs(t *testing.T) {
 		switch m[1] {
 		case "sh":
 			if _, err := exec.LookPath("curl"); err != nil {
-				t.Skip("SKIPPED: there is no curl")
+				testenv.Missing(t, "CURL", err)
 			}
 			c = exec.Command("sh", "-e", "-c", example)
 		case "go":
